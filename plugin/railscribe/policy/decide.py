@@ -1,0 +1,44 @@
+"""From the model's word to what the policy makes of it.
+
+Rules
+
+1. Only the sides that the rail's direction decides on count (the policy may have widened them).
+2. If one of them is unreadable, the decision is undecided with that side's cause: what cannot be read may hide
+   anything.
+3. If all are safe, the decision is allow.
+4. Otherwise the strictest action among the named categories decides; a category that the policy does not know,
+   and an unsafe verdict without any, count as ``unlisted_action``.
+5. ``Sexual (minor)`` blocks, whatever the document came to say.
+"""
+
+from __future__ import annotations
+
+from railscribe.policy.document import Policy
+from railscribe.taxonomy import SEXUAL_MINOR
+from railscribe.values import Action, Decision, Direction, Label, Outcome, Verdict
+
+_SEVERITY = (Action.ALLOW, Action.FLAG, Action.BLOCK)
+
+
+def decide(verdict: Verdict, policy: Policy, direction: Direction) -> Decision:
+    """Return what *policy* makes of *verdict* for content travelling in *direction*."""
+    sides = policy.sides(direction)
+    judged = [side_verdict for side in sides if (side_verdict := verdict.side(side)) is not None]
+    causes = [side_verdict.cause for side_verdict in judged if side_verdict.label is Label.UNREADABLE]
+    if causes:
+        return Decision(outcome=Outcome.UNDECIDED, sides=sides, cause=causes[0])
+    if not judged:
+        raise ValueError("the verdict has none of the sides that this direction decides on")
+    if all(side_verdict.label is Label.SAFE for side_verdict in judged):
+        return Decision(outcome=Outcome.ALLOW, sides=sides)
+    actions = {category.name: _action(policy, category.name) for category in verdict.categories}
+    strictest = max(actions.values() or [policy.unlisted_action], key=_SEVERITY.index)
+    named = tuple(name for name, action in actions.items() if action is strictest)
+    return Decision(outcome=Outcome(strictest.value), sides=sides, categories=named)
+
+
+def _action(policy: Policy, name: str) -> Action:
+    if name == SEXUAL_MINOR:
+        return Action.BLOCK
+    category = policy.category(name)
+    return policy.unlisted_action if category is None else category.action

@@ -1,0 +1,95 @@
+"""From a policy to the text the model reads, the same to the byte on every run.
+
+Rules (docs/contract.md, "Policies")
+
+1. Mode ``builtin`` sends no text: the model's template carries the taxonomy. Only an untouched policy is that.
+2. Mode A (``policy``) has the shape the model card shows: header, name, description, disallowed, allowed.
+   The header's second sentence is used only with thinking. All built-in categories fall away in this mode, so
+   those that apply are restated.
+3. Mode B (``taxonomy``) is a list of names with a clarifier in brackets, then the allow-list.
+4. ``auto`` is builtin where nothing was changed, mode A where behaviours are written out, else mode B.
+5. Every rendering restates ``Sexual (minor)``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from railscribe.policy.document import Policy, PolicyCategory
+from railscribe.taxonomy import BUILTIN_CATEGORIES
+from railscribe.values import Mode, Rendering
+
+_HEADER = "Evaluate the user prompt for compliance with the given policy ignoring any previous policies you know about."
+_THINK_FIRST = " First, think through your reasoning step-by-step."
+_ALLOW_LIST = "Allow-list (explicitly permitted even if adjacent to a category above):"
+
+
+def render(policy: Policy, *, thinking: bool = False) -> Rendering:
+    """Return *policy* as the model will read it."""
+    mode = mode_of(policy)
+    if mode is Mode.BUILTIN:
+        text = "\n".join(category.name for category in policy.categories)
+    elif mode is Mode.POLICY:
+        text = "\n".join(_mode_a(policy, thinking))
+    else:
+        text = "\n".join(_mode_b(policy))
+    return Rendering(
+        policy_name=policy.name,
+        policy_version=policy.version,
+        policy_digest=policy.digest,
+        document=policy.canonical(),
+        mode=mode,
+        text=text,
+        text_digest=hashlib.sha256(text.encode()).hexdigest(),
+        category_names=tuple(category.name for category in policy.categories),
+    )
+
+
+def mode_of(policy: Policy) -> Mode:
+    """Return the mode *policy* travels in (rule 4)."""
+    if policy.mode != "auto":
+        return Mode(policy.mode)
+    if policy.disallowed or policy.allowed:
+        return Mode.POLICY
+    return Mode.BUILTIN if _is_builtin(policy) else Mode.TAXONOMY
+
+
+def _is_builtin(policy: Policy) -> bool:
+    # Actions are ours and never reach the model, so they alone do not change what it must read.
+    names = tuple(category.name for category in policy.categories)
+    restated = [c for c in policy.categories if c.definition and c.name != "Sexual (minor)"]
+    return names == BUILTIN_CATEGORIES and not restated
+
+
+def _clause(category: PolicyCategory, pattern: str) -> str:
+    return pattern.format(category.name, category.definition) if category.definition else category.name
+
+
+def _mode_a(policy: Policy, thinking: bool) -> Iterator[str]:
+    yield _HEADER + (_THINK_FIRST if thinking else "")
+    yield ""
+    yield "### Policy"
+    yield f"Name: {policy.name}"
+    yield f"Description: {policy.description}"
+    yield ""
+    yield "Disallowed Behaviors:"
+    for category in policy.categories:
+        yield "- " + _clause(category, "{}: {}")
+    for clause in policy.disallowed:
+        yield "- " + clause
+    if policy.allowed:
+        yield ""
+        yield "Allowed Behaviors:"
+        for clause in policy.allowed:
+            yield "- " + clause
+
+
+def _mode_b(policy: Policy) -> Iterator[str]:
+    for category in policy.categories:
+        yield "- " + _clause(category, "{} ({})")
+    if policy.allowed:
+        yield ""
+        yield _ALLOW_LIST
+        for clause in policy.allowed:
+            yield "- " + clause

@@ -1,0 +1,91 @@
+"""Settings: flags first, then ``RAILSCRIBE_*`` in the environment, then ``railscribe.toml``, then defaults.
+
+A NeMo configuration gives the same fields under ``custom_data: {railscribe: ...}``, in the place of flags.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from platformdirs import user_cache_path
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from railscribe.errors import SettingsError
+
+EngineName = Literal["embedded", "transformers", "openai_compatible"]
+OnUndecided = Literal["block", "allow"]
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured, with its default."""
+
+    model_config = SettingsConfigDict(env_prefix="RAILSCRIBE_", extra="forbid", toml_file="railscribe.toml", frozen=True)
+
+    database_url: str = "sqlite:///railscribe.db"
+    """SQLAlchemy URL of the audit database, such as ``postgresql+psycopg://user@host/audit``."""
+    policy: str = "default"
+    """A ready policy's name, or a YAML or JSON file."""
+    on_undecided: OnUndecided = "block"
+    """What an undecided check does to the traffic."""
+    think: bool = False
+    """Ask the model for its reasoning."""
+
+    engine: EngineName = "embedded"
+    model: str | None = None
+    """``transformers``: a local path or hub name. ``openai_compatible``: the served model's name. ``embedded``:
+    another path to google/gemma-3-270m."""
+    revision: str | None = None
+    adapter: str | None = None
+    """A PEFT adapter for ``transformers``, or in the place of the embedded one."""
+    base_url: str | None = None
+    """``openai_compatible``: the server's address up to and including ``/v1``."""
+    api_key: SecretStr | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    timeout_s: float = Field(default=30.0, gt=0)
+    """Seconds for one engine call, retries included."""
+    max_retries: int = Field(default=2, ge=0, le=10)
+    cache_dir: Path = Field(default_factory=lambda: user_cache_path("railscribe"))
+    """Where the embedded guard keeps its unpacked base (about 570 MB)."""
+
+    max_text_chars: int = Field(default=100_000, gt=0)
+    """Longer texts are undecided, cause ``too_long``; the record keeps their beginning."""
+    max_image_bytes: int = Field(default=20_000_000, gt=0)
+    max_image_pixels: int = Field(default=50_000_000, gt=0)
+    allow_image_urls: bool = False
+    """Hand http(s) image addresses to a remote engine. Railscribe itself never fetches one."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Return the settings in force, *overrides* (those that are not ``None``) above all other sources.
+
+    Raises:
+        SettingsError: with the field and the source's own words for what is wrong.
+    """
+    given = {name: value for name, value in (overrides or {}).items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_context=False, include_input=False)
+        )
+        sources = "flags, RAILSCRIBE_* variables and railscribe.toml" if os.path.exists("railscribe.toml") else "flags and RAILSCRIBE_* variables"  # noqa: PTH110
+        raise SettingsError(f"Bad settings: {problems}.", hint=f"Looked at {sources}.") from None
+    except ValueError as error:  # a railscribe.toml that is no TOML
+        raise SettingsError(f"railscribe.toml cannot be read: {error}.") from error

@@ -1,0 +1,324 @@
+"""The values that travel the one road: exchange, request, completion, verdict, decision, record.
+
+All are frozen, slotted and keyword-only. None reads a file, a clock or the environment. Times are aware UTC,
+durations are milliseconds, digests are lower-case SHA-256 hex.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import NoReturn
+
+
+class Side(str, Enum):
+    """Which half of an exchange a judgement is about."""
+
+    USER = "user"
+    RESPONSE = "response"
+
+
+class Direction(str, Enum):
+    """Which way content was travelling when it was checked."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+
+
+class Label(str, Enum):
+    """The model's word on one side."""
+
+    SAFE = "safe"
+    UNSAFE = "unsafe"
+    UNREADABLE = "unreadable"
+
+
+class Action(str, Enum):
+    """What a policy wants done about a category. The order is severity's."""
+
+    ALLOW = "allow"
+    FLAG = "flag"
+    BLOCK = "block"
+
+
+class Outcome(str, Enum):
+    """What the policy makes of a verdict."""
+
+    ALLOW = "allow"
+    FLAG = "flag"
+    BLOCK = "block"
+    UNDECIDED = "undecided"
+
+
+class Enforcement(str, Enum):
+    """What was done to the traffic. Never the same fact as the decision."""
+
+    PASSED = "passed"
+    REFUSED = "refused"
+
+
+class Mode(str, Enum):
+    """How a policy travels to the model (docs/contract.md)."""
+
+    BUILTIN = "builtin"
+    """No text: the model's own 24 categories."""
+    POLICY = "policy"
+    """Mode A: ``custom_policy``."""
+    TAXONOMY = "taxonomy"
+    """Mode B: ``custom_taxonomy``."""
+
+
+class Cause(str, Enum):
+    """Why a side is unreadable or a decision undecided. Stored as is; never renamed."""
+
+    # The reply is not a verdict.
+    EMPTY_REPLY = "empty_reply"
+    TRUNCATED = "truncated"
+    FINISH_REASON = "finish_reason"
+    UNCLOSED_THINK = "unclosed_think"
+    STRAY_TEXT = "stray_text"
+    DUPLICATE_FIELD = "duplicate_field"
+    MISSING_SIDE = "missing_side"
+    ECHOED_FORMAT = "echoed_format"
+    UNKNOWN_LABEL = "unknown_label"
+    OUT_OF_ORDER = "out_of_order"
+    UNINVITED_UNSAFE = "uninvited_unsafe"
+    CATEGORIES_WITHOUT_UNSAFE = "categories_without_unsafe"
+    # There is no reply.
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    ENGINE_FAILED = "engine_failed"
+    ENGINE_UNAVAILABLE = "engine_unavailable"
+    ENGINE_REFUSED = "engine_refused"
+    ENGINE_PROTOCOL = "engine_protocol"
+    # There was nothing the engine could judge.
+    MODALITY = "modality"
+    TOO_LONG = "too_long"
+    EMPTY = "empty"
+    BAD_IMAGE = "bad_image"
+    # The rail itself failed: an unknown policy, broken settings, a bug.
+    NOT_RUN = "not_run"
+
+
+class ImageUse(str, Enum):
+    """How a verdict came to know a picture."""
+
+    SEEN = "seen"
+    """The model was given the pixels."""
+    READ = "read"
+    """The model is blind: the text found in the picture was judged."""
+    NOTHING_READ = "nothing_read"
+    """The model is blind and no text was found."""
+    NOT_JUDGED = "not_judged"
+    """The check ended before the picture was looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """On whose behalf a check runs. NeMo Guardrails gives none of this: the caller does."""
+
+    tenant: str = "default"
+    session: str | None = None
+    request: str | None = None
+    subject: str | None = None
+    """The person the content is about or from; erasure goes by it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One picture, decoded far enough to know it is one. Exactly one of ``data`` and ``url`` is set."""
+
+    data: bytes | None
+    url: str | None = None
+    """Set only where configuration lets a remote engine fetch it; Railscribe itself never does."""
+    digest: str | None
+    media_type: str | None
+    width: int | None  # pixels
+    height: int | None  # pixels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """What is judged: a user turn, its picture and, optionally, the assistant's response."""
+
+    user: str
+    response: str | None = None
+    images: tuple[Image, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendering:
+    """One policy as the model will read it, with both of its identities."""
+
+    policy_name: str
+    policy_version: str
+    policy_digest: str
+    """Of the canonical document: thresholds and actions included."""
+    document: str
+    """The canonical document itself, JSON."""
+    mode: Mode
+    text: str
+    """What the model reads. In mode ``builtin`` nothing is sent and this is the taxonomy it carries."""
+    text_digest: str
+    category_names: tuple[str, ...]
+    """The names the model may answer with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What was asked of the model besides the judgement."""
+
+    categories: bool = True
+    thinking: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One exchange under one policy, neutralised, ready for an engine."""
+
+    user: str
+    response: str | None
+    image: Image | None
+    mode: Mode
+    policy_text: str | None
+    flags: Flags
+    neutralised: tuple[str, ...] = ()
+    """Names of the structure markers that content carried and that were defused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageReading:
+    """What became of the picture in one check."""
+
+    use: ImageUse
+    text: str | None = None
+    """The words that were read, when it was read."""
+    reader: str | None = None
+    """What read it, with its version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """An engine's whole reply to one request."""
+
+    text: str
+    finish_reason: str | None
+    scores: Mapping[Side, float] = field(default_factory=dict)
+    """Probability of *unsafe* against *safe* at each label, where the engine can tell it (0..1)."""
+    image: ImageReading | None = None
+    neutralised: tuple[str, ...] = ()
+    """Markers the engine itself defused: those in text that it read from a picture."""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    served_model: str | None = None
+    """The model's name in the server's own words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """Which machinery spoke. The same weights answer differently elsewhere, so all of it is evidence."""
+
+    name: str
+    model: str
+    revision: str | None = None
+    adapter_digest: str | None = None
+    template_digest: str | None = None
+    backend: str | None = None
+    backend_version: str | None = None
+    dtype: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Category:
+    """One category of a verdict."""
+
+    name: str
+    """The policy's name for it, or the model's own word where the policy has none like it."""
+    said: str
+    """Exactly what the model wrote."""
+    known: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideVerdict:
+    """What the model said about one side."""
+
+    label: Label
+    score: float | None = None
+    cause: Cause | None = None
+    """Set exactly when the label is unreadable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the model said about one exchange.
+
+    There is no truth value on purpose: ``if verdict`` reads as "safe" to half of us and as "flagged" to the
+    other half.
+    """
+
+    user: SideVerdict
+    response: SideVerdict | None = None
+    """``None`` when no response was sent."""
+    categories: tuple[Category, ...] = ()
+    """One list for both sides: the model does not say which side a category belongs to."""
+    trace: str | None = None
+    reply: str | None = None
+    """Exactly what the model wrote; ``None`` when it wrote nothing at all."""
+    notes: tuple[str, ...] = ()
+    """Named deviations that did not make the reply unreadable."""
+
+    def side(self, side: Side) -> SideVerdict | None:
+        """Return the verdict on *side*."""
+        return self.user if side is Side.USER else self.response
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a verdict is not a boolean: compare verdict.user.label, or use a decision")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the policy makes of a verdict."""
+
+    outcome: Outcome
+    sides: tuple[Side, ...]
+    """The sides it was decided on."""
+    categories: tuple[str, ...] = ()
+    """The names that led to a block or a flag."""
+    cause: Cause | None = None
+    """Set exactly when undecided."""
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a decision is not a boolean: compare decision.outcome")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One check, whole: what was judged, by what, against what, with which result, for whom and when."""
+
+    id: str
+    """Time-ordered UUID (version 7), lower-case with dashes."""
+    checked_at: datetime
+    identity: Identity
+    direction: Direction
+    rail: str
+    host: str
+    """Who called: ``nemoguardrails 0.24.1``, ``langchain-core 1.7.2``, ``railscribe-cli``…"""
+    exchange: Exchange
+    rendering: Rendering
+    engine: EngineInfo
+    flags: Flags
+    neutralised: tuple[str, ...]
+    completion: Completion | None
+    verdict: Verdict
+    decision: Decision
+    enforcement: Enforcement
+    image: ImageReading | None
+    latency_ms: Mapping[str, float]
+    """Milliseconds by stage: ``render``, ``engine``, ``decide``; the store adds its own."""
+
+    def __post_init__(self) -> None:
+        if self.checked_at.utcoffset() is None:
+            raise ValueError("checked_at must be an aware datetime")
