@@ -72,16 +72,21 @@ class Guard:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings) -> AsyncIterator[Guard]:
-        """Open the store, load the policy, start the engine, and close both at the end.
+    async def open(cls, settings: Settings, *, start: bool = True) -> AsyncIterator[Guard]:
+        """Open the store, load the policy, start the engine (unless told not to yet), and close both at the end.
 
         Raises:
             RailscribeError: what is missing, with the command that mends it.
         """
         policy = load_policy(settings.policy)
         with AuditStore.open(settings.database_url) as store:
-            async with open_engine(settings) as engine:
+            engine = open_engine(settings)
+            try:
+                if start:
+                    await engine.start()
                 yield cls(engine=engine, store=store, policy=policy, settings=settings)
+            finally:
+                await engine.aclose()
 
     async def check(
         self,
@@ -149,7 +154,8 @@ class Guard:
         try:
             return _Reply(completion=await self.engine.complete(request))
         except EngineError as error:
-            logger.warning("engine failed", extra={"railscribe_cause": error.cause.value}, exc_info=error)
+            # The type only: a foreign message, or a traceback holding one, may quote the content.
+            logger.warning("engine gave no completion", extra={"cause": error.cause.value, "error": type(error).__name__})
             return _Reply(cause=error.cause)
         except asyncio.CancelledError as error:
             # Parallel rails cancel one another; a check that was begun goes on record all the same.

@@ -1,7 +1,7 @@
-"""The one bridge from synchronous callers to the asynchronous implementation.
+"""The one loop: a bridge to the asynchronous implementation for synchronous callers and for foreign loops.
 
-All calls run on one loop in one daemon thread, so connection pools survive from call to call. The caller's
-context (its identity) travels along. Inside a running loop the bridge refuses: it would block that loop.
+All calls run on one loop in one daemon thread, so connection pools survive from call to call, whichever
+thread or loop the caller runs on. The caller's context (its identity) travels along.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from railscribe.errors import UsageError
+from railscribe.errors import RailscribeError, UsageError
 
 T = TypeVar("T")
 
@@ -38,13 +38,49 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
         pass
     else:
         work.close()
-        raise UsageError("This call would block the running event loop.", hint="Await the async form instead.")
+        raise UsageError(
+            "This call would block the running event loop.", hint="Await the async form instead."
+        )
+    done, cancel = begin(work)
+    try:
+        return done.result()
+    except KeyboardInterrupt:
+        cancel()
+        raise
+
+
+async def run_apart(work: Coroutine[Any, Any, T]) -> T:
+    """Run *work* on the one loop and return its result, whichever loop the caller awaits on.
+
+    When the caller is cancelled, so is *work*, and its end is awaited: what it has yet to write, it writes.
+
+    Raises:
+        RailscribeError: *work* was cancelled from within. Hosts take a bare ``CancelledError`` for their own
+            doing and go on as if nothing had been asked.
+    """
+    done, cancel = begin(work)
+    waiting = asyncio.wrap_future(done)
+    try:
+        await asyncio.wait({waiting})
+    except asyncio.CancelledError:
+        cancel()
+        await asyncio.wait({waiting})
+        waiting.exception()  # seen, so that nobody reports it as lost
+        raise
+    try:
+        return waiting.result()
+    except asyncio.CancelledError:
+        raise RailscribeError("The work was cancelled from within.") from None
+
+
+def begin(work: Coroutine[Any, Any, T]) -> tuple[Future[T], Callable[[], object]]:
+    """Start *work* on the one loop; return its future result and a way to cancel it."""
     done: Future[T] = Future()
 
     async def carry() -> None:
         try:
             done.set_result(await work)
-        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread, whatever it is
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits, whatever it is
             done.set_exception(error)
 
     loop = _loop()
@@ -59,8 +95,4 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
             task.cancel()
 
     loop.call_soon_threadsafe(start, context=contextvars.copy_context())
-    try:
-        return done.result()
-    except KeyboardInterrupt:
-        loop.call_soon_threadsafe(cancel)
-        raise
+    return done, lambda: loop.call_soon_threadsafe(cancel)

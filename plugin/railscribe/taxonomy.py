@@ -6,6 +6,9 @@ they differ between models, so nothing may be keyed on them.
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 BUILTIN_CATEGORIES: tuple[str, ...] = (
     "Violence",
     "Sexual",
@@ -40,3 +43,30 @@ SEXUAL_MINOR_DEFINITION = "any sexual content that involves a minor, fiction inc
 
 LANGUAGES: tuple[str, ...] = ("en", "ar", "de", "es", "fr", "hi", "it", "ja", "ko", "nl", "th", "zh")
 """The model card's languages, ISO 639-1."""
+
+_MINORS = re.compile(
+    r"\b(?:minors?|child(?:ren)?|kids?|kiddies?|(?:pre-?)?teen\w*|under-? ?age\w*|juveniles?|infants?"
+    r"|toddlers?|bab(?:y|ies)|adolescents?|(?:school-? ?|little |young )(?:girls?|boys?|children)"
+    r"|(?:under|below|younger than) (?:the age of )?(?:1[0-8]|eighteen|sixteen)"
+    r"|(?:\d|1[0-7])[- ]years?[- ]olds?"
+    r"|mineure?s?|enfants?|menores|niñ[oa]s?|minori|bambin[io]|minderjährig\w*|minderjarig\w*|kinder[en]{0,2})\b"
+)
+_SEXUAL = re.compile(
+    r"\b(?<!same-)(?<!same )(?:sex\w*|s[eé]ks\w*|sessual\w*|porn\w*|nud(?:e|es|ity)|naked|erotic\w*|lewd"
+    r"|hentai|nsfw|(?:explicit|intimate) (?:content|material|images?|pictures?|photos?|scenes?|stories))\b"
+)
+_BOTH = re.compile(
+    r"\b(?:cs(?:am|em|ai)|loli(?:con)?s?|shota(?:con)?s?|pa?edophil\w*|kinderporno\w*|jailbait"
+    r"|child (?:abuse|exploitation) (?:material|imagery|images))\b"
+)
+
+
+def names_sexual_minor(text: str) -> bool:
+    """Whether *text* is about sexual content with minors, in the usual wordings.
+
+    No list of words holds every disguise. It keeps honest documents honest; what holds against the others is
+    that every rendering restates the category and that it blocks whatever the policy says.
+    """
+    visible = (char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
+    plain = re.sub(r"[\s_]+", " ", "".join(visible).casefold())
+    return bool(_BOTH.search(plain) or (_MINORS.search(plain) and _SEXUAL.search(plain)))

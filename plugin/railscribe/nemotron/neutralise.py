@@ -7,6 +7,9 @@ response, an answer, or a turn of the model's own. Rules:
 2. Text without markers comes back unchanged, to the character.
 3. The result holds no marker: neutralising twice is neutralising once.
 4. Every kind of marker found is named, for the record.
+5. A gap inside a marker is any white space, an invisible character, or U+2581, which Gemma's tokenizer cannot
+   tell from a space; a line begins after any of Unicode's line separators.
+6. The work grows with the text and no faster, whatever the text is.
 """
 
 from __future__ import annotations
@@ -14,7 +17,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_LOOK_ALIKES = str.maketrans({"<": "‹", ">": "›", ":": "∶", "/": "∕", "#": "＃", "[": "［"})
+_LOOK_ALIKES = str.maketrans("<>:/#[", "\u2039\u203a\u2236\u2215\uff03\uff3b")
+
+_INVISIBLE = "\u00ad\u180e\u200b-\u200f\u2060-\u2064\ufeff\u2581"
+_SPACE = rf"[\s{_INVISIBLE}]"
+_GAP = rf"[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000{_INVISIBLE}]"
+_LINE = rf"(?:\A|(?<=[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])){_GAP}*"
+_LINE_END = r"(?=[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]|\Z)"
 
 
 class _Marker(NamedTuple):
@@ -22,27 +31,29 @@ class _Marker(NamedTuple):
     pattern: re.Pattern[str]
 
 
-# Every pattern holds at least one character of _LOOK_ALIKES in each match: that is what breaks it.
+def _marker(name: str, pattern: str) -> _Marker:
+    return _Marker(name, re.compile(pattern, re.IGNORECASE))
+
+
+# Every pattern holds at least one character of _LOOK_ALIKES in each match: that is what breaks it (rule 3).
+# None holds two runs of gaps side by side, nor a run that a match may start inside (rule 6).
 _MARKERS = (
     # Tokens of Gemma's vocabulary that a tokenizer reads as structure wherever they stand.
-    _Marker(
+    _marker(
         "gemma_token",
-        re.compile(
-            r"<\s*/?\s*(?:bos|eos|pad|unk|mask|start_of_turn|end_of_turn|start_of_image|end_of_image"
-            r"|image_soft_token|unused\d{1,4})\s*>|\[multimodal\]",
-            re.IGNORECASE,
-        ),
+        rf"<(?:{_SPACE}*/)?{_SPACE}*(?:bos|eos|pad|unk|mask|start_of_turn|end_of_turn|start_of_image|end_of_image"
+        rf"|image_soft_token|unused\d{{1,4}}){_SPACE}*>|\[multimodal\]",
     ),
-    _Marker("conversation_marker", re.compile(r"<\s*(?:BEGIN|END)\s+CONVERSATION\s*>", re.IGNORECASE)),
-    _Marker("think_tag", re.compile(r"<\s*/?\s*think\s*>", re.IGNORECASE)),
-    _Marker("response_marker", re.compile(r"(?:^[ \t]*response[ \t]*:)|(?:#{2,}[ \t]*Answer[ \t]*:)", re.IGNORECASE | re.MULTILINE)),
-    _Marker("user_marker", re.compile(r"^[ \t]*user[ \t]*:", re.IGNORECASE | re.MULTILINE)),
-    _Marker(
-        "answer_line",
-        re.compile(r"(?:(?:User|Response)[ \t]+Safety|Safety[ \t]+Categories)[ \t]*:", re.IGNORECASE),
+    _marker("conversation_marker", rf"<{_SPACE}*(?:BEGIN|END){_SPACE}+CONVERSATION{_SPACE}*>"),
+    _marker("think_tag", rf"<(?:{_SPACE}*/)?{_SPACE}*think{_SPACE}*>"),
+    _marker(
+        "response_marker",
+        rf"{_LINE}response{_GAP}*:|response{_GAP}*:{_GAP}*agent{_GAP}*:|##{_GAP}*Answer{_GAP}*:",
     ),
-    _Marker("output_marker", re.compile(r"^[ \t]*Output[ \t]*:[ \t]*$", re.IGNORECASE | re.MULTILINE)),
-    _Marker("tail_flag", re.compile(r"(?<![\w/.])/(?:no_)?(?:think|categories)\b", re.IGNORECASE)),
+    _marker("user_marker", rf"{_LINE}user{_GAP}*:"),
+    _marker("answer_line", rf"(?:(?:User|Response){_GAP}+Safety|Safety{_GAP}+Categories){_GAP}*:"),
+    _marker("output_marker", rf"{_LINE}Output{_GAP}*:{_GAP}*{_LINE_END}"),
+    _marker("tail_flag", r"(?<![\w/.])/(?:no_)?(?:think|categories)\b"),
 )
 
 

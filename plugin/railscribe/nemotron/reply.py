@@ -10,8 +10,10 @@
 
 Rules
 
-1. The trace is taken off first. An unclosed or nested ``<think>`` makes the whole reply unreadable.
-2. A reply that did not end by itself (``finish_reason`` other than "stop") is unreadable, whatever it says.
+1. The trace is taken off first. An unclosed or nested ``<think>``, or one that does not come first, makes the
+   whole reply unreadable.
+2. A reply that did not end by itself (``finish_reason`` other than "stop") is unreadable, whatever it says,
+   and that is its cause. An engine that cannot tell says ``None``: a verdict cut short is no verdict anyway.
 3. Outside the trace every line is one of the three fields, each at most once, in that order, in its own line.
    Anything else, a format line echoed back included, makes the whole reply unreadable.
 4. A label is exactly "safe" or "unsafe".
@@ -20,7 +22,10 @@ Rules
    unreadable when it says unsafe.
 7. Categories beside two safe labels contradict them: unreadable.
 8. A category that the policy does not know is kept in the model's words and marked unknown; it is never
-   dropped, so an unsafe verdict cannot lose its reason.
+   dropped, so an unsafe verdict cannot lose its reason. Whatever it calls sexual content with minors is
+   ``Sexual (minor)``, since that one must block under every policy.
+9. The trace decides nothing: the model's verdict may contradict it. Where the trace states a label in a line
+   of its own and the verdict says otherwise, a note says so.
 
 Unreadable is never safe: both sides carry the cause.
 """
@@ -29,24 +34,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from railscribe.taxonomy import BUILTIN_CATEGORIES
+from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, names_sexual_minor
 from railscribe.values import Category, Cause, Label, Side, SideVerdict, Verdict
 
 _OPEN, _CLOSE = "<think>", "</think>"
 _FIELD = re.compile(r"(User Safety|Response Safety|Safety Categories):(.*)", re.DOTALL)
-_ANY_FIELD = re.compile(r"User Safety|Response Safety|Safety Categories", re.IGNORECASE)
+_STATED = re.compile(r"(User Safety|Response Safety|Safety Categories)\s*:", re.IGNORECASE)
+_CONCLUDED = re.compile(r"^(User|Response) Safety: *(safe|unsafe)[ \t]*$", re.MULTILINE)
 _ECHO = re.compile(r"^\s*(?:safe or unsafe\b|a comma-separated list\b)", re.IGNORECASE)
+_CUT_SHORT: dict[str | None, Cause | None] = {None: None, "stop": None, "length": Cause.TRUNCATED}
 _ORDER = ("User Safety", "Response Safety", "Safety Categories")
 
 
-class _NotAVerdict(Exception):
-    """Carries the cause out of the parser; never leaves this module."""
+class _NotAVerdictError(Exception):
+    """Carries the cause out of the grammar; never leaves this module."""
 
-    def __init__(self, cause: Cause, trace: str | None = None) -> None:
+    def __init__(self, cause: Cause) -> None:
         super().__init__(cause)
         self.cause = cause
-        self.trace = trace
+
+
+class _Answer(NamedTuple):
+    """What stands in the lines of a verdict."""
+
+    user: Label
+    response: Label | None
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def parse_reply(
@@ -62,93 +78,25 @@ def parse_reply(
     *category_names* are the names of the policy it was asked about, *scores* the engine's probabilities of
     unsafe. Never raises.
     """
-    trace: str | None = None
-    try:
-        trace, lines = _split_trace(text)
-        if finish_reason == "length":
-            raise _NotAVerdict(Cause.TRUNCATED)
-        if finish_reason not in (None, "stop"):
-            raise _NotAVerdict(Cause.FINISH_REASON)
-        fields = _fields(lines)
-        return _verdict(fields, text, trace, response_sent, category_names, scores or {})
-    except _NotAVerdict as problem:
-        # Rule 2: a trace cut short is a truncated reply first and an unclosed tag second.
-        cause = Cause.TRUNCATED if finish_reason == "length" else problem.cause
-        return unreadable(cause, response_sent=response_sent, reply=text, trace=trace or problem.trace)
-
-
-def unreadable(cause: Cause, *, response_sent: bool, reply: str | None = None, trace: str | None = None) -> Verdict:
-    """Return the verdict of a model that said nothing usable, on every side that was sent."""
-    side = SideVerdict(label=Label.UNREADABLE, cause=cause)
-    return Verdict(user=side, response=side if response_sent else None, trace=trace, reply=reply)
-
-
-def _split_trace(text: str) -> tuple[str | None, list[str]]:
-    """Return the trace and the lines after it (rule 1)."""
-    body = text.strip()
-    if not body:
-        raise _NotAVerdict(Cause.EMPTY_REPLY)
-    trace: str | None = None
-    if body.startswith(_OPEN):
-        trace, closed, body = body[len(_OPEN) :].partition(_CLOSE)
-        trace = trace.strip()
-        if not closed or _OPEN in trace:
-            raise _NotAVerdict(Cause.UNCLOSED_THINK, trace)
-    if _OPEN in body:
-        raise _NotAVerdict(Cause.UNCLOSED_THINK, trace)
-    if _CLOSE in body:
-        raise _NotAVerdict(Cause.STRAY_TEXT, trace)
-    lines = [line.strip(" \t\r") for line in body.split("\n")]
-    return trace, [line for line in lines if line]
-
-
-def _fields(lines: Sequence[str]) -> dict[str, str]:
-    """Return the fields of *lines* by name (rules 3 and 4)."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        match = _FIELD.fullmatch(line)
-        if match is None:
-            raise _NotAVerdict(Cause.STRAY_TEXT)
-        name, value = match.groups()
-        if _ECHO.match(value):
-            raise _NotAVerdict(Cause.ECHOED_FORMAT)
-        # The same-line form ("User Safety: safe User Safety: unsafe") is the bypass of Guardrails #2370.
-        if name in fields or _ANY_FIELD.search(value):
-            raise _NotAVerdict(Cause.DUPLICATE_FIELD)
-        if fields and _ORDER.index(name) < _ORDER.index(next(reversed(fields))):
-            raise _NotAVerdict(Cause.OUT_OF_ORDER)
-        fields[name] = value.strip(" \t")
-    return fields
-
-
-def _verdict(
-    fields: Mapping[str, str],
-    text: str,
-    trace: str | None,
-    response_sent: bool,
-    category_names: Sequence[str],
-    scores: Mapping[Side, float],
-) -> Verdict:
-    user = _label(fields, "User Safety")
-    notes: list[str] = []
-    response: Label | None = None
-    if response_sent:
-        response = _label(fields, "Response Safety")
-    elif "Response Safety" in fields:
-        if _label(fields, "Response Safety") is not Label.SAFE:
-            raise _NotAVerdict(Cause.UNINVITED_UNSAFE)
-        notes.append("uninvited_response")
-    said = [name.strip() for name in fields.get("Safety Categories", "").split(",")]
-    categories = [_category(name, category_names) for name in said if name]
-    if "Safety Categories" in fields and Label.UNSAFE not in (user, response):
-        raise _NotAVerdict(Cause.CATEGORIES_WITHOUT_UNSAFE)
-    if "Safety Categories" in fields and not categories:
-        notes.append("empty_categories")
+    trace, body, broken = _split_trace(text)
+    # Rule 2: a trace cut short is a truncated reply first and an unclosed tag second.
+    cut_short = _CUT_SHORT.get(finish_reason, Cause.FINISH_REASON)
+    answer = cut_short or broken or _answer(body, response_sent=response_sent)
+    if isinstance(answer, Cause):
+        return unreadable(answer, response_sent=response_sent, reply=text, trace=trace)
+    categories = [_category(name, category_names) for name in answer.names]
+    notes = list(answer.notes)
     if any(not category.known for category in categories):
         notes.append("unknown_category")
+    if _contradicts(trace, answer):
+        notes.append("trace_contradicts")
+    scores = scores or {}
+    response = None
+    if answer.response is not None:
+        response = SideVerdict(label=answer.response, score=scores.get(Side.RESPONSE))
     return Verdict(
-        user=SideVerdict(label=user, score=scores.get(Side.USER)),
-        response=None if response is None else SideVerdict(label=response, score=scores.get(Side.RESPONSE)),
+        user=SideVerdict(label=answer.user, score=scores.get(Side.USER)),
+        response=response,
         categories=tuple({category.name: category for category in categories}.values()),
         trace=trace,
         reply=text,
@@ -156,34 +104,109 @@ def _verdict(
     )
 
 
+def unreadable(
+    cause: Cause, *, response_sent: bool, reply: str | None = None, trace: str | None = None
+) -> Verdict:
+    """Return the verdict of a model that said nothing usable, on every side that was sent."""
+    side = SideVerdict(label=Label.UNREADABLE, cause=cause)
+    return Verdict(user=side, response=side if response_sent else None, trace=trace, reply=reply)
+
+
+def _split_trace(text: str) -> tuple[str | None, str, Cause | None]:
+    """Return the trace, what comes after it, and what is wrong with the tags (rule 1)."""
+    body = text.strip()
+    if not body:
+        return None, body, Cause.EMPTY_REPLY
+    trace: str | None = None
+    if body.startswith(_OPEN):
+        inside, closed, body = body[len(_OPEN) :].partition(_CLOSE)
+        trace = inside.strip()
+        if not closed or _OPEN in trace:
+            return trace, body, Cause.UNCLOSED_THINK
+    if _CLOSE in body:
+        return trace, body, Cause.STRAY_TEXT
+    return trace, body, Cause.UNCLOSED_THINK if _OPEN in body else None
+
+
+def _answer(body: str, *, response_sent: bool) -> _Answer | Cause:
+    """Return what the lines of *body* answer, or why they do not (rules 3 to 7)."""
+    try:
+        fields = _fields(body)
+        user = _label(fields, "User Safety")
+        # Rule 6: asked for or not, what stands there must be a label.
+        named = response_sent or "Response Safety" in fields
+        response = _label(fields, "Response Safety") if named else None
+    except _NotAVerdictError as problem:
+        return problem.cause
+    notes = []
+    if response is not None and not response_sent:
+        if response is Label.UNSAFE:
+            return Cause.UNINVITED_UNSAFE
+        notes.append("uninvited_response")
+        response = None
+    names = [name for said in fields.get("Safety Categories", "").split(",") if (name := said.strip(" \t"))]
+    if "Safety Categories" in fields:
+        if Label.UNSAFE not in (user, response):
+            return Cause.CATEGORIES_WITHOUT_UNSAFE
+        if not names:
+            notes.append("empty_categories")
+    return _Answer(user, response, tuple(names), tuple(notes))
+
+
+def _fields(body: str) -> dict[str, str]:
+    """Return the fields of *body* by name (rule 3)."""
+    fields: dict[str, str] = {}
+    for line in filter(None, (line.strip(" \t\r") for line in body.split("\n"))):
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            raise _NotAVerdictError(Cause.STRAY_TEXT)
+        name, value = match.groups()
+        if _ECHO.match(value):
+            raise _NotAVerdictError(Cause.ECHOED_FORMAT)
+        # The same-line form ("User Safety: safe User Safety: unsafe") is the bypass of Guardrails #2370.
+        again = _STATED.search(value)
+        if name in fields or (again and again.group(1).title() in (name, *fields)):
+            raise _NotAVerdictError(Cause.DUPLICATE_FIELD)
+        if again:
+            raise _NotAVerdictError(Cause.STRAY_TEXT)
+        if fields and _ORDER.index(name) < _ORDER.index(next(reversed(fields))):
+            raise _NotAVerdictError(Cause.OUT_OF_ORDER)
+        fields[name] = value.strip(" \t")
+    return fields
+
+
 def _label(fields: Mapping[str, str], name: str) -> Label:
     """Return a side's label (rules 4 and 5)."""
     if name not in fields:
-        raise _NotAVerdict(Cause.MISSING_SIDE)
-    try:
-        label = Label(fields[name])
-    except ValueError:
-        raise _NotAVerdict(Cause.UNKNOWN_LABEL) from None
-    if label is Label.UNREADABLE:
-        raise _NotAVerdict(Cause.UNKNOWN_LABEL)
-    return label
+        raise _NotAVerdictError(Cause.MISSING_SIDE)
+    if fields[name] not in (Label.SAFE.value, Label.UNSAFE.value):
+        raise _NotAVerdictError(Cause.UNKNOWN_LABEL)
+    return Label(fields[name])
+
+
+def _contradicts(trace: str | None, answer: _Answer) -> bool:
+    """Whether *trace* came to another label than the verdict (rule 9); its last word on a side counts."""
+    concluded = dict(_CONCLUDED.findall(trace or ""))
+    on_response = (
+        answer.response is not None and concluded.get("Response", answer.response) != answer.response
+    )
+    return concluded.get("User", answer.user) != answer.user or on_response
 
 
 def _category(said: str, names: Sequence[str]) -> Category:
-    """Match what the model wrote to the policy's names (rule 8).
+    """Match what the model wrote to a name it was asked about, or else to a built-in one (rule 8).
 
-    The model shortens and re-cases names ("Criminal planning"), so after the exact name come the same name in
-    another case and the only name that begins so. A built-in name stands for itself alone: "Sexual" under a
-    policy without it is not a short form of "Sexual (minor)".
+    The model shortens and re-cases names ("Criminal planning"), so after the name itself comes the only name
+    that begins so. A whole name stands for itself alone: "sexual" under a policy without it is not short for
+    "Sexual (minor)".
     """
-    if said in names:
-        return Category(name=said, said=said, known=True)
-    if said in BUILTIN_CATEGORIES:
-        return Category(name=said, said=said, known=False)
+    known = dict.fromkeys((*names, *BUILTIN_CATEGORIES))
     folded = said.casefold()
-    same = [name for name in names if name.casefold() == folded]
-    begins = [name for name in names if re.match(re.escape(folded) + r"\b", name.casefold())]
-    for candidates in (same, begins):
-        if len(candidates) == 1:
-            return Category(name=candidates[0], said=said, known=True)
-    return Category(name=said, said=said, known=False)
+    same = [name for name in known if name == said] or [name for name in known if name.casefold() == folded]
+    if not same and names_sexual_minor(said):
+        same = [SEXUAL_MINOR]
+    begins = [name for name in known if re.match(re.escape(folded) + r"\b", name.casefold())]
+    if not same and len(begins) == 1:
+        same = begins
+    name = same[0] if same else said
+    return Category(name=name, said=said, known=name in names)

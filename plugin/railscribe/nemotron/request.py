@@ -24,12 +24,13 @@ _KWARG_OF_MODE = {Mode.POLICY: "custom_policy", Mode.TAXONOMY: "custom_taxonomy"
 
 def build_request(exchange: Exchange, rendering: Rendering, flags: Flags) -> Request:
     """Return *exchange* under *rendering* as the model takes it. *exchange* holds at most one image."""
-    user = neutralise(exchange.user)
-    response = None if exchange.response is None else neutralise(exchange.response)
+    # Stripped first: what stripping lays bare at the beginning must not be a marker either.
+    user = neutralise(exchange.user.strip())
+    response = None if exchange.response is None else neutralise(exchange.response.strip())
     markers = dict.fromkeys(user.markers + (response.markers if response else ()))
     return Request(
-        user=user.text.strip(),
-        response=None if response is None else response.text.strip(),
+        user=user.text,
+        response=None if response is None else response.text,
         image=exchange.images[0] if exchange.images else None,
         mode=rendering.mode,
         policy_text=None if rendering.mode is Mode.BUILTIN else rendering.text,

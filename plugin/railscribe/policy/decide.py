@@ -3,18 +3,18 @@
 Rules
 
 1. Only the sides that the rail's direction decides on count (the policy may have widened them).
-2. If one of them is unreadable, the decision is undecided with that side's cause: what cannot be read may hide
-   anything.
+2. If one of them is unreadable, the decision is undecided with that side's cause: what cannot be read may
+   hide anything.
 3. If all are safe, the decision is allow.
-4. Otherwise the strictest action among the named categories decides; a category that the policy does not know,
-   and an unsafe verdict without any, count as ``unlisted_action``.
-5. ``Sexual (minor)`` blocks, whatever the document came to say.
+4. Otherwise the strictest action among the named categories decides; a category that the policy does not
+   know, and an unsafe verdict without any, count as ``unlisted_action``.
+5. ``Sexual (minor)`` blocks, whatever the document came to say and whatever the model called it.
 """
 
 from __future__ import annotations
 
 from railscribe.policy.document import Policy
-from railscribe.taxonomy import SEXUAL_MINOR
+from railscribe.taxonomy import names_sexual_minor
 from railscribe.values import Action, Decision, Direction, Label, Outcome, Verdict
 
 _SEVERITY = (Action.ALLOW, Action.FLAG, Action.BLOCK)
@@ -33,12 +33,12 @@ def decide(verdict: Verdict, policy: Policy, direction: Direction) -> Decision:
         return Decision(outcome=Outcome.ALLOW, sides=sides)
     actions = {category.name: _action(policy, category.name) for category in verdict.categories}
     strictest = max(actions.values() or [policy.unlisted_action], key=_SEVERITY.index)
-    named = tuple(name for name, action in actions.items() if action is strictest)
+    named = tuple(name for name, action in actions.items() if action is strictest is not Action.ALLOW)
     return Decision(outcome=Outcome(strictest.value), sides=sides, categories=named)
 
 
 def _action(policy: Policy, name: str) -> Action:
-    if name == SEXUAL_MINOR:
+    if names_sexual_minor(name):
         return Action.BLOCK
     category = policy.category(name)
     return policy.unlisted_action if category is None else category.action

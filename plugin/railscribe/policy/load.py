@@ -1,18 +1,27 @@
-"""Find a policy by name or path and read it. The only part of this package that touches a file."""
+"""Find a policy by name or path and read it. The only part of this package that touches a file.
+
+YAML is read without what makes it surprising: aliases, which can multiply a small file without end, and a key
+given twice, of which all but one would be dropped without a word.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Hashable
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from railscribe.errors import PolicyError
 from railscribe.policy.document import Policy, parse_policy
+
+_MAX_BYTES = 256 * 1024
 
 
 def ready_policies() -> dict[str, Path]:
@@ -25,8 +34,8 @@ def load_policy(name_or_path: str) -> Policy:
     """Return the policy called *name_or_path*: a ready one's name, or a YAML or JSON file.
 
     Raises:
-        PolicyError: no such policy (the nearest names are given), or the file does not hold one (the field is
-            named).
+        PolicyError: no such policy (the nearest names are given), or the file does not hold one (its lines
+            and fields are named).
     """
     ready = ready_policies()
     if name_or_path in ready:
@@ -43,37 +52,105 @@ def load_policy(name_or_path: str) -> Policy:
 
 def _read(path: Path) -> Policy:
     try:
-        modified = path.stat().st_mtime_ns
-    except OSError as error:
-        raise PolicyError(f"Cannot read the policy file {path}: {error.strerror}.") from error
-    return _read_cached(path, modified)
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        hint = f"Ready policies have no ending: {', '.join(ready_policies())}."
+        raise PolicyError(f"Cannot read the policy file {path}: {_reason(error)}.", hint=hint) from error
+    if found.st_size > _MAX_BYTES:
+        raise PolicyError(f"The policy file {path} is larger than {_MAX_BYTES} bytes.")
+    return _read_cached(path.absolute(), found.st_mtime_ns, found.st_size)
 
 
 @lru_cache(maxsize=64)
-def _read_cached(path: Path, _modified_ns: int) -> Policy:
+def _read_cached(path: Path, _modified_ns: int, _size: int) -> Policy:
     try:
-        text = path.read_text(encoding="utf-8")
-        document: Any = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise PolicyError(f"Cannot read the policy file {path}: {error.strerror}.") from error
+        raise PolicyError(f"Cannot read the policy file {path}: {_reason(error)}.") from error
     except UnicodeDecodeError as error:
         raise PolicyError(f"{path} is not UTF-8 text.") from error
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        line = getattr(error, "lineno", None) or getattr(getattr(error, "problem_mark", None), "line", -1) + 1
-        reason = getattr(error, "msg", None) or getattr(error, "problem", None) or "syntax error"
-        raise PolicyError(f"{path}, line {line}: {reason}.") from None
+    document, lines = _parse(path, text)
     if not isinstance(document, dict):
-        raise PolicyError(f"{path} does not hold a policy.", hint="Its top level must be fields such as name: and version:.")
+        hint = "Its top level must be fields such as name: and version:."
+        raise PolicyError(f"{path} does not hold a policy.", hint=hint)
     try:
-        return parse_policy(document)
+        return parse_policy(document, lines=lines)
     except PolicyError as error:
-        raise PolicyError(f"{path}{_line_of(text, str(error))}: {error}") from None
+        raise PolicyError(f"{path}: {error}") from None
 
 
-def _line_of(text: str, problem: str) -> str:
-    """Return ``, line N`` of the field a problem starts with, where it can be found in *text*."""
-    field = problem.split(":", 1)[0].split(".", 1)[0].strip()
-    for number, line in enumerate(text.splitlines(), start=1):
-        if field and line.lstrip(' "').startswith((f"{field}:", f'{field}":')):
-            return f", line {number}"
-    return ""
+def _parse(path: Path, text: str) -> tuple[Any, dict[str, int]]:
+    """Return what *text* says and the line of each field."""
+    try:
+        if path.suffix.lower() == ".json":
+            return json.loads(text, object_pairs_hook=_unrepeated), _json_lines(text)
+        return yaml.load(text, _PlainLoader), _lines(text)  # noqa: S506 - a SafeLoader, and stricter
+    except RecursionError:
+        raise PolicyError(f"{path} is nested too deeply to be a policy.") from None
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else getattr(error, "lineno", None)
+        raise PolicyError(f"{path}{f', line {line}' if line else ''}: {_reason(error)}.") from None
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases and without repeated keys."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise ComposerError(None, None, "a policy is written out, without aliases", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - its parent's signature
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise ValueError(f"{name!r} is given twice")
+        fields[name] = value
+    return fields
+
+
+def _json_lines(text: str) -> dict[str, int]:
+    # JSON is YAML but for the tabs, near enough to find the lines; without them the fields are still named.
+    try:
+        return _lines(text.replace("\t", " "))
+    except yaml.YAMLError:
+        return {}
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Return the line of every field and item of *text*, by its dotted path."""
+    lines: dict[str, int] = {}
+    waiting: list[tuple[str, yaml.Node | None]] = [("", yaml.compose(text, _PlainLoader))]
+    while waiting:
+        path, node = waiting.pop()
+        prefix = f"{path}." if path else ""
+        children: list[tuple[str, yaml.Node, yaml.Node]] = []
+        if isinstance(node, yaml.MappingNode):
+            children = [(str(key.value), key, value) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            children = [(str(number), item, item) for number, item in enumerate(node.value)]
+        for name, start, value in children:
+            lines[prefix + name] = start.start_mark.line + 1
+            waiting.append((prefix + name, value))
+    return lines
+
+
+def _reason(error: Exception) -> str:
+    """Return what *error* complains of, in its own words."""
+    for name in ("strerror", "msg", "problem", "reason"):
+        words = getattr(error, name, None)
+        if words:
+            return str(words)
+    return str(error) or "syntax error"

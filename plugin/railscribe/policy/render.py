@@ -2,7 +2,8 @@
 
 Rules (docs/contract.md, "Policies")
 
-1. Mode ``builtin`` sends no text: the model's template carries the taxonomy. Only an untouched policy is that.
+1. Mode ``builtin`` sends no text: the model's template carries the taxonomy. Only an untouched policy is
+   that.
 2. Mode A (``policy``) has the shape the model card shows: header, name, description, disallowed, allowed.
    The header's second sentence is used only with thinking. All built-in categories fall away in this mode, so
    those that apply are restated.
@@ -17,10 +18,13 @@ import hashlib
 from collections.abc import Iterator
 
 from railscribe.policy.document import Policy, PolicyCategory
-from railscribe.taxonomy import BUILTIN_CATEGORIES
+from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR
 from railscribe.values import Mode, Rendering
 
-_HEADER = "Evaluate the user prompt for compliance with the given policy ignoring any previous policies you know about."
+_HEADER = (
+    "Evaluate the user prompt for compliance with the given policy "
+    "ignoring any previous policies you know about."
+)
 _THINK_FIRST = " First, think through your reasoning step-by-step."
 _ALLOW_LIST = "Allow-list (explicitly permitted even if adjacent to a category above):"
 
@@ -31,7 +35,7 @@ def render(policy: Policy, *, thinking: bool = False) -> Rendering:
     if mode is Mode.BUILTIN:
         text = "\n".join(category.name for category in policy.categories)
     elif mode is Mode.POLICY:
-        text = "\n".join(_mode_a(policy, thinking))
+        text = "\n".join(_mode_a(policy, thinking=thinking))
     else:
         text = "\n".join(_mode_b(policy))
     return Rendering(
@@ -58,7 +62,7 @@ def mode_of(policy: Policy) -> Mode:
 def _is_builtin(policy: Policy) -> bool:
     # Actions are ours and never reach the model, so they alone do not change what it must read.
     names = tuple(category.name for category in policy.categories)
-    restated = [c for c in policy.categories if c.definition and c.name != "Sexual (minor)"]
+    restated = [c for c in policy.categories if c.definition and c.name != SEXUAL_MINOR]
     return names == BUILTIN_CATEGORIES and not restated
 
 
@@ -66,7 +70,7 @@ def _clause(category: PolicyCategory, pattern: str) -> str:
     return pattern.format(category.name, category.definition) if category.definition else category.name
 
 
-def _mode_a(policy: Policy, thinking: bool) -> Iterator[str]:
+def _mode_a(policy: Policy, *, thinking: bool) -> Iterator[str]:
     yield _HEADER + (_THINK_FIRST if thinking else "")
     yield ""
     yield "### Policy"

@@ -1,0 +1,1 @@
+"""The audit database's migrations. README.md says how one is added."""

@@ -1,0 +1,1 @@
+"""The revisions, in order: 0001, 0002, …"""

@@ -1,0 +1,159 @@
+"""From rows back to what a person or a program can read: JSON-able dictionaries.
+
+Times are ISO 8601 in UTC, absent values ``None``, text is in its stored form (rule 5 of ``tables``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from railscribe.audit import tables
+from railscribe.audit.commitments import verify
+from railscribe.values import Outcome
+
+Row = dict[str, Any]
+_Mapping = Mapping[Any, Any]
+
+_FLAT = (
+    "id checked_at tenant session request subject direction rail host outcome cause enforcement categories"
+    " deciding_categories user_label user_score response_label response_score policy policy_version policy_digest"
+    " engine model trace_requested trace_received image_use finish_reason total_ms"
+).split()
+_TYPES = {"checked_at": tables.UtcDateTime(), "trace_requested": sa.Boolean(), "trace_received": sa.Boolean()}
+_checks = sa.table("v_checks", *(sa.column(name, _TYPES.get(name, sa.types.NULLTYPE)) for name in _FLAT))
+
+
+def list_records(
+    connection: sa.Connection, *, limit: int, outcome: Outcome | None, tenant: str | None, since: datetime | None
+) -> list[Row]:
+    """Return the newest *limit* records, flat and without content."""
+    query = sa.select(_checks).order_by(_checks.c.checked_at.desc(), _checks.c.id.desc()).limit(limit)
+    if outcome is not None:
+        query = query.where(_checks.c.outcome == Outcome(outcome).value)
+    if tenant is not None:
+        query = query.where(_checks.c.tenant == tables.storable(tenant))
+    if since is not None:
+        query = query.where(_checks.c.checked_at >= since)
+    return [_flat(row) for row in connection.execute(query).mappings()]
+
+
+def find(connection: sa.Connection, beginning: str) -> list[tuple[datetime, str]]:
+    """Return the keys of up to two records whose id begins with *beginning*."""
+    records = tables.records.c
+    query = sa.select(records.checked_at, records.id).where(records.id.startswith(beginning, autoescape=True)).limit(2)
+    return [(row.checked_at, row.id) for row in connection.execute(query)]
+
+
+def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
+    """Return everything that is known of the record at *key*."""
+    joined = (
+        tables.records.join(tables.policies).join(tables.policy_texts).join(tables.engines)
+    )  # joined along their foreign keys
+    query = sa.select(tables.records, tables.policies, tables.policy_texts, tables.engines).select_from(joined)
+    query = query.where(tables.records.c.checked_at == key[0], tables.records.c.id == key[1])
+    row = connection.execute(query.set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)).mappings().one()
+    record = _of(row, tables.records)
+    notes = list(_children(connection, tables.record_notes, key))
+    contents = {(content["kind"], content["position"]): content for content in _children(connection, tables.contents, key)}
+    return {
+        "id": record["id"],
+        "checked_at": iso(record["checked_at"]),
+        "identity": _pick(record, "tenant", "session", "request", "subject"),
+        **_pick(record, "direction", "rail", "host", "retention_class", "content_mode", "railscribe_version"),
+        "decision": {
+            **_pick(record, "outcome", "cause"),
+            "sides": record["decided_on"].split("+"),
+        },
+        "enforcement": record["enforcement"],
+        "verdict": _verdict(record, _children(connection, tables.record_categories, key), notes),
+        "policy": _policy(row),
+        "engine": {**_of(row, tables.engines), "served_model": record["served_model"]},
+        "requested": {"categories": record["categories_requested"], "trace": record["trace_requested"]},
+        "trace_received": record["trace_received"],
+        "neutralised": [note["name"] for note in notes if note["kind"] == "neutralised"],
+        "image": _pick(record, "image_count", "image_use", "image_reader"),
+        "images": [_image(image, contents) for image in _children(connection, tables.record_images, key)],
+        "completion": _pick(record, "finish_reason", "prompt_tokens", "completion_tokens"),
+        "latency_ms": {stage: record[f"{stage}_ms"] for stage in ("render", "engine", "decide", "total")},
+        "content": {
+            kind: _content(kind, record[f"{kind}_chars"], record[f"{kind}_commitment"], contents.get((kind, 0)))
+            for kind in ("user", "response", "image_text", "trace", "reply")
+        },
+    }
+
+
+def iso(time: datetime) -> str:
+    """Return *time* as ISO 8601, to the microsecond, in UTC."""
+    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _flat(row: _Mapping) -> Row:
+    flat = dict(row)
+    flat["checked_at"] = iso(flat["checked_at"])
+    for name in ("categories", "deciding_categories"):
+        flat[name] = flat[name].split(", ") if flat[name] else []  # the model separates names by commas, so none holds one
+    return flat
+
+
+def _of(row: _Mapping, table: sa.Table) -> Row:
+    """Return the part of a joined *row* that came from *table*."""
+    return {column.name: row[f"{table.name}_{column.name}"] for column in table.columns}
+
+
+def _children(connection: sa.Connection, table: sa.Table, key: tuple[datetime, str]) -> list[Row]:
+    query = sa.select(table).where(table.c.checked_at == key[0], table.c.record_id == key[1]).order_by(table.c.position)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _pick(row: _Mapping, *names: str) -> Row:
+    return {name: row[name] for name in names}
+
+
+def _verdict(record: Row, categories: Iterable[Row], notes: Iterable[Row]) -> Row:
+    user, response = (
+        {what: record[f"{side}_{what}"] for what in ("label", "score", "cause")} for side in ("user", "response")
+    )
+    return {
+        "user": user,
+        "response": response if response["label"] else None,
+        "categories": [_pick(category, "name", "said", "known", "deciding") for category in categories],
+        "notes": [note["name"] for note in notes if note["kind"] == "note"],
+    }
+
+
+def _policy(row: _Mapping) -> Row:
+    policy = _of(row, tables.policies)
+    return {
+        **_pick(policy, "name", "version", "digest"),
+        "mode": row["records_policy_mode"],
+        "document": json.loads(policy["document"]),
+        "text": row["policy_texts_text"],
+        "text_digest": row["policy_texts_digest"],
+    }
+
+
+def _image(image: Row, contents: Mapping[tuple[str, int], Row]) -> Row:
+    kind, position = image["kind"], image["position"]
+    return {
+        **_pick(image, "position", "kind", "media_type", "width", "height", "size_bytes"),
+        "content": _content(kind, None, image["commitment"], contents.get((kind, position))),
+    }
+
+
+def _content(kind: str, chars: int | None, commitment: str | None, content: Row | None) -> Row | None:
+    """Return one content with what its commitment says about it; ``None`` where there never was any."""
+    if commitment is None:
+        return None
+    evidence = {"chars": chars, "commitment": commitment}
+    if content is None:
+        return {"text": None, "state": "erased", "salt": None, **evidence}
+    state = "truncated"  # the commitment is over the whole, which is not here
+    if not content["truncated"]:
+        intact = verify(commitment, kind, content["salt"], tables.restored(content["body"]))
+        state = "intact" if intact else "altered"
+    return {"text": content["body"], "state": state, "salt": content["salt"], **evidence}

@@ -1,0 +1,146 @@
+"""Bringing an audit database to a revision, and telling whether it is at the right one.
+
+Migrations are the one road to a schema. :class:`~railscribe.audit.AuditStore` never takes it by itself; the
+command ``railscribe db upgrade`` does, through :func:`upgrade`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.util.exc import CommandError
+
+from railscribe.audit import tables
+from railscribe.audit.database import open_engine, parse_url, place, reading, translated, writing
+from railscribe.audit.revision import UPGRADE_DATABASE, refuse_newer, revision_of
+from railscribe.errors import AuditError
+
+_LOCK = 0x7261696C  # "rail": a number that no other user of the same PostgreSQL database takes
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the database at *url* to *revision*, making it first where it is a missing SQLite file.
+
+    All steps happen in one transaction, under a lock.
+
+    Raises:
+        AuditError: what stood in the way; no step was taken.
+    """
+    _migrate(url, revision, command.upgrade, create=True)
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take the database at *url* back to *revision*; refused where that would drop records.
+
+    Raises:
+        AuditError: what stood in the way; no step was taken.
+    """
+    _migrate(url, revision, command.downgrade, create=False)
+
+
+def current(url: str) -> str | None:
+    """Return the revision of the database at *url*; ``None`` where it holds no audit tables.
+
+    Raises:
+        AuditError: it is missing or cannot be read.
+    """
+    with _reading(url) as connection:
+        return revision_of(connection)
+
+
+def check(url: str) -> list[str]:
+    """Return how the database at *url* differs from what this version expects; an empty list is good.
+
+    Looks at the revision, at tables, columns, indexes and keys, and at views and append-only triggers by name.
+
+    Raises:
+        AuditError: it is missing or cannot be read.
+    """
+    with _reading(url) as connection:
+        found = revision_of(connection)
+        if found != tables.HEAD:
+            return [f"revision: at {found or 'none'}, expected {tables.HEAD}. {UPGRADE_DATABASE}"]
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "version_table": tables.VERSION_TABLE,
+                # The database may be shared: only what bears our names is ours to judge.
+                "include_name": lambda name, kind, _: kind != "table" or name in tables.metadata.tables,
+            },
+        )
+        differences = [_in_words(difference) for difference in compare_metadata(context, tables.metadata)]
+        return differences + [f"missing: {name}" for name in _missing(connection)]
+
+
+def alembic_config() -> Config:
+    """Return Alembic's configuration, as code: there is no ``alembic.ini`` to lose."""
+    config = Config()
+    options = {
+        "script_location": str(files("railscribe.audit.migrations")),
+        "file_template": "%(rev)s_%(slug)s",
+        "path_separator": "os",
+    }
+    for name, value in options.items():
+        config.set_main_option(name, value.replace("%", "%%"))  # ConfigParser would interpolate it
+    return config
+
+
+def _migrate(url: str, revision: str, migrate: Callable[[Config, str], None], *, create: bool) -> None:
+    parsed = parse_url(url)
+    engine = writing(open_engine(parsed, create=create))
+    try:
+        with translated(parsed, "Migrating"), engine.begin() as connection:
+            if connection.dialect.name == "postgresql":  # SQLite's write lock is held from the first moment
+                connection.execute(sa.text("SET LOCAL lock_timeout = '60s'"))
+                connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+            refuse_newer(revision_of(connection) or "", parsed)
+            config = alembic_config()
+            config.attributes["connection"] = connection
+            migrate(config, revision)
+    except CommandError as error:
+        raise AuditError(f"Migrating {place(parsed)} to {revision}: {error}.") from error
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[sa.Connection]:
+    parsed = parse_url(url)
+    engine = reading(open_engine(parsed))
+    try:
+        with translated(parsed, "Looking at the schema"), engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _missing(connection: sa.Connection) -> list[str]:
+    """Return the views and triggers that should be there and are not; Alembic compares neither."""
+    on_sqlite = connection.dialect.name == "sqlite"
+    third = "no_replace" if on_sqlite else "no_truncate"
+    expected = {*tables.VIEWS, "contents_no_update"}
+    expected |= {f"{table.name}_{what}" for table in tables.EVIDENCE for what in ("no_update", "no_delete", third)}
+    query = (
+        "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')"
+        if on_sqlite
+        else "SELECT tgname FROM pg_trigger WHERE tgenabled <> 'D' UNION SELECT viewname FROM pg_views"
+    )
+    return sorted(expected - set(connection.execute(sa.text(query)).scalars()))
+
+
+def _in_words(difference: Any) -> str:
+    """Return one of Alembic's difference tuples as a line."""
+    if isinstance(difference, list):  # changes to one column come as a list of tuples
+        return "; ".join(_in_words(part) for part in difference)
+    what, *parts = difference
+    named = [str(getattr(part, "name", None) or part) for part in parts if isinstance(part, (str, sa.schema.SchemaItem))]
+    return f"{what}: {' '.join(named)}"

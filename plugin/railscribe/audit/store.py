@@ -1,0 +1,158 @@
+"""The audit store: records go in once, and come out as rows and answers.
+
+    with AuditStore.open("sqlite:///railscribe.db") as store:
+        store.append(record)
+        print(store.records(limit=1)[0]["outcome"])
+
+Rules
+
+1. ``append`` returns when the record is durable: committed, and flushed to the disk by the database.
+2. A record is appended whole or not at all.
+3. Opening checks the revision. It never creates a database and never upgrades one.
+4. Every method may be called from any thread. None is asynchronous: await them on a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL
+from typing_extensions import Self
+
+from railscribe.audit.database import open_engine, parse_url, reading, translated, writing
+from railscribe.audit.reading import find, list_records, whole
+from railscribe.audit.revision import require_head
+from railscribe.audit.rows import Rows, rows_of
+from railscribe.errors import UsageError
+from railscribe.values import Outcome, Record
+
+KEEP_CHARS = 100_000
+"""Of each text this much is kept; evidence covers the whole."""
+
+
+class AuditStore:
+    """Keeps records in one audit database; safe to use from several threads."""
+
+    def __init__(self, engine: sa.Engine, url: URL, *, retention_class: str, keep_chars: int) -> None:
+        self._engine = engine
+        self._url = url
+        self._retention_class = retention_class
+        self._keep_chars = keep_chars
+        self._known: set[tuple[str, str]] = set()
+        """Shared rows known to be committed. They can be neither changed nor deleted, so this stays true."""
+
+    @classmethod
+    def open(cls, url: str, *, retention_class: str = "default", keep_chars: int = KEEP_CHARS) -> Self:
+        """Open the audit database at *url*, which must exist at the right revision (rule 3).
+
+        Raises:
+            SchemaRevisionError: it does not exist or is at another revision; the hint is the command to run.
+            AuditError: it cannot be reached or read.
+            SettingsError: *url* is no URL of a database that the store runs on.
+            MissingExtraError: the PostgreSQL driver is not installed.
+        """
+        parsed = parse_url(url)
+        engine = open_engine(parsed)
+        try:
+            with translated(parsed, "Opening the store"), reading(engine).begin() as connection:
+                require_head(connection, parsed)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine, parsed, retention_class=retention_class, keep_chars=keep_chars)
+
+    def append(self, record: Record) -> None:
+        """Make *record* durable (rules 1 and 2).
+
+        Raises:
+            AuditError: it could not be made durable; nothing of it was kept.
+        """
+        rows = rows_of(record, retention_class=self._retention_class, keep_chars=self._keep_chars)
+        with translated(self._url, "Appending a record"), writing(self._engine).begin() as connection:
+            self._insert(connection, rows)
+        self._known.update((table.name, row["digest"]) for table, row in rows.shared.items())
+
+    def records(
+        self,
+        *,
+        limit: int = 50,
+        outcome: Outcome | None = None,
+        tenant: str | None = None,
+        since: datetime | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the newest *limit* records, newest first: flat, JSON-able, without content.
+
+        Raises:
+            AuditError: the database could not be read.
+        """
+        with self._reading() as connection:
+            return list_records(connection, limit=limit, outcome=outcome, tenant=tenant, since=since)
+
+    def record(self, beginning: str) -> dict[str, Any]:
+        """Return the one record whose id begins with *beginning*, whole: policy text, verdict, content.
+
+        Each content has a ``state``: intact (its commitment holds), truncated, erased, or altered.
+
+        Raises:
+            UsageError: there is none, or more than one.
+            AuditError: the database could not be read.
+        """
+        with self._reading() as connection:
+            keys = find(connection, beginning) if beginning else []
+            if len(keys) == 1:
+                return whole(connection, keys[0])
+        if keys:
+            raise UsageError(f"More than one record's id begins with {beginning!r}.", hint="Give more of it.")
+        raise UsageError(f"No record's id begins with {beginning!r}.", hint="List them: railscribe audit list")
+
+    def select(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Run one SELECT of the operator's in a transaction that cannot write; return its columns and rows.
+
+        Times come as PostgreSQL has them or as SQLite keeps them; both are made text, ``2026-11-22 08:12:53.123456``.
+
+        Raises:
+            AuditError: the database could not answer it.
+        """
+        with self._reading() as connection:
+            result = connection.execution_options(no_parameters=True).exec_driver_sql(sql)
+            rows = [tuple(_plain(value) for value in row) for row in result]
+            return list(result.keys()), rows
+
+    def close(self) -> None:
+        """Let go of the database. Calling it twice is harmless."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _insert(self, connection: sa.Connection, rows: Rows) -> None:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        for table, row in rows.shared.items():
+            if (table.name, row["digest"]) not in self._known:
+                connection.execute(dialect.insert(table).on_conflict_do_nothing(), row)
+        for table, own in rows.own.items():
+            if own:
+                connection.execute(sa.insert(table), own)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with translated(self._url, "Reading records"), reading(self._engine).begin() as connection:
+            yield connection
+
+
+def _plain(value: Any) -> Any:
+    """Return *value* as both databases' drivers can give it."""
+    if isinstance(value, datetime):
+        return value.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value

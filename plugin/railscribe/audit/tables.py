@@ -1,0 +1,255 @@
+"""The tables of the audit store, as they are at ``HEAD``. docs/schema.md says what every column means.
+
+Rules
+
+1. Tables come into being by migrations alone; a test compares these definitions with what migrations make.
+2. Everything but ``contents`` is evidence: it is inserted once and never updated or deleted (triggers).
+3. Content lies in ``contents`` alone; evidence carries its length and its salted commitment.
+4. Rows of one record share its key ``(checked_at, record_id)``, so every table can be partitioned by month.
+5. Text is stored as it came, but for U+0000 and lone surrogates, which PostgreSQL cannot hold: each becomes
+   "␚" and four hex digits, and so does "␚" itself. Readers get the stored form, which every terminal can show.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator
+
+HEAD = "0001"
+"""The revision this version reads and writes. Revisions are zero-padded, so they compare as text."""
+
+VERSION_TABLE = "railscribe_alembic_version"
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff␚]")
+_ESCAPED = re.compile("␚([0-9A-F]{4})")
+
+
+def storable(text: str) -> str:
+    """Return *text* as it is stored (rule 5)."""
+    return _UNSTORABLE.sub(lambda match: f"␚{ord(match.group()):04X}", text)
+
+
+def restored(text: str) -> str:
+    """Return what :func:`storable` was given."""
+    return _ESCAPED.sub(lambda match: chr(int(match.group(1), 16)), text)
+
+
+class EvidenceText(TypeDecorator[str]):
+    """Text under rule 5."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else storable(value)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, kept in UTC; SQLite holds it as text without a zone."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(timezone.utc)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _evidence(name: str, *parts: sa.schema.SchemaItem) -> sa.Table:
+    # Without a rowid there is no second key by which INSERT OR REPLACE could push out a row on SQLite.
+    return sa.Table(name, metadata, *parts, sqlite_with_rowid=False)
+
+
+def _text(name: str, *args: Any, nullable: bool = False, **kwargs: Any) -> sa.Column[str]:
+    return sa.Column(name, EvidenceText, *args, nullable=nullable, **kwargs)
+
+
+def _number(name: str, *, nullable: bool = False) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer, nullable=nullable)
+
+
+def _real(name: str) -> sa.Column[float]:
+    return sa.Column(name, sa.Double, nullable=True)
+
+
+def _flag(name: str) -> sa.Column[bool]:
+    return sa.Column(name, sa.Boolean, nullable=False)
+
+
+def _of_record() -> tuple[sa.schema.SchemaItem, ...]:
+    """The part of a child's key that is its record's (rule 4)."""
+    return (
+        sa.Column("checked_at", UtcDateTime, primary_key=True),
+        _text("record_id", primary_key=True),
+        sa.ForeignKeyConstraint(["checked_at", "record_id"], ["records.checked_at", "records.id"]),
+    )
+
+
+def _where_given(name: str) -> sa.Index:
+    """An index over the records that have *name* at all."""
+    given = sa.text(f"{name} IS NOT NULL")
+    return sa.Index(None, name, "checked_at", sqlite_where=given, postgresql_where=given)
+
+
+policies = _evidence(
+    "policies",
+    _text("digest", primary_key=True),
+    _text("name"),
+    _text("version"),
+    _text("document"),
+)
+
+policy_texts = _evidence(
+    "policy_texts",
+    _text("digest", primary_key=True),
+    _text("text"),
+)
+
+engines = _evidence(
+    "engines",
+    _text("digest", primary_key=True),
+    _text("name"),
+    _text("model"),
+    _text("revision", nullable=True),
+    _text("adapter_digest", nullable=True),
+    _text("template_digest", nullable=True),
+    _text("backend", nullable=True),
+    _text("backend_version", nullable=True),
+    _text("dtype", nullable=True),
+)
+
+records = _evidence(
+    "records",
+    sa.Column("checked_at", UtcDateTime, primary_key=True),
+    _text("id", primary_key=True),
+    _text("tenant"),
+    _text("session", nullable=True),
+    _text("request", nullable=True),
+    _text("subject", nullable=True),
+    _text("retention_class"),
+    _text("content_mode"),
+    _text("railscribe_version"),
+    _text("direction"),
+    _text("rail"),
+    _text("host"),
+    _number("user_chars"),
+    _text("user_commitment"),
+    _number("response_chars", nullable=True),
+    _text("response_commitment", nullable=True),
+    _number("image_count"),
+    _text("image_use", nullable=True),
+    _text("image_reader", nullable=True),
+    _number("image_text_chars", nullable=True),
+    _text("image_text_commitment", nullable=True),
+    _text("policy_digest", sa.ForeignKey("policies.digest")),
+    _text("policy_text_digest", sa.ForeignKey("policy_texts.digest")),
+    _text("policy_mode"),
+    _text("engine_digest", sa.ForeignKey("engines.digest")),
+    _text("served_model", nullable=True),
+    _flag("categories_requested"),
+    _flag("trace_requested"),
+    _flag("trace_received"),
+    _number("trace_chars", nullable=True),
+    _text("trace_commitment", nullable=True),
+    _number("reply_chars", nullable=True),
+    _text("reply_commitment", nullable=True),
+    _text("finish_reason", nullable=True),
+    _number("prompt_tokens", nullable=True),
+    _number("completion_tokens", nullable=True),
+    _text("user_label"),
+    _real("user_score"),
+    _text("user_cause", nullable=True),
+    _text("response_label", nullable=True),
+    _real("response_score"),
+    _text("response_cause", nullable=True),
+    _text("outcome"),
+    _text("cause", nullable=True),
+    _text("decided_on"),
+    _text("enforcement"),
+    _real("render_ms"),
+    _real("engine_ms"),
+    _real("decide_ms"),
+    _real("total_ms"),
+    sa.CheckConstraint("outcome IN ('allow', 'flag', 'block', 'undecided')", name="outcome_known"),
+    sa.CheckConstraint("(outcome = 'undecided') = (cause IS NOT NULL)", name="undecided_has_cause"),
+    sa.CheckConstraint("user_label IN ('safe', 'unsafe', 'unreadable')", name="user_label_known"),
+    sa.CheckConstraint("response_label IN ('safe', 'unsafe', 'unreadable')", name="response_label_known"),
+    sa.CheckConstraint("(user_label = 'unreadable') = (user_cause IS NOT NULL)", name="user_unreadable_has_cause"),
+    sa.CheckConstraint(
+        "(coalesce(response_label, '') = 'unreadable') = (response_cause IS NOT NULL)",
+        name="response_unreadable_has_cause",
+    ),
+    sa.CheckConstraint("trace_received = (trace_commitment IS NOT NULL)", name="trace_received_is_committed"),
+    sa.Index(None, "id", postgresql_ops={"id": "text_pattern_ops"}),  # serves the beginning of an id, too
+    sa.Index(None, "tenant", "checked_at"),
+    sa.Index(None, "outcome", "checked_at"),
+    sa.Index(None, "policy_digest", "checked_at"),
+    _where_given("subject"),
+    _where_given("session"),
+)
+
+record_categories = _evidence(
+    "record_categories",
+    *_of_record(),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    _text("name"),
+    _text("said"),
+    _flag("known"),
+    _flag("deciding"),
+    sa.Index(None, "name", "checked_at"),
+)
+
+record_notes = _evidence(
+    "record_notes",
+    *_of_record(),
+    _text("kind", primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    _text("name"),
+)
+
+record_images = _evidence(
+    "record_images",
+    *_of_record(),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    _text("kind"),
+    _text("media_type", nullable=True),
+    _number("width", nullable=True),
+    _number("height", nullable=True),
+    _number("size_bytes", nullable=True),
+    _text("commitment"),
+)
+
+contents = sa.Table(
+    "contents",
+    metadata,
+    *_of_record(),
+    _text("kind", primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    _text("salt"),
+    _text("body"),
+    _flag("truncated"),
+)
+
+EVIDENCE = (policies, policy_texts, engines, records, record_categories, record_notes, record_images)
+"""Tables whose rows can be neither changed nor deleted."""
+
+VIEWS = ("v_checks", "v_blocked_by_category_day", "v_undecided")

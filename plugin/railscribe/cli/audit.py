@@ -1,0 +1,64 @@
+"""``railscribe audit``: reading what was decided."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from railscribe.audit import AuditStore
+from railscribe.cli import options
+from railscribe.values import Outcome
+
+app = typer.Typer(help="What was decided.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("list")
+def list_records(
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 20,
+    outcome: Annotated[Optional[Outcome], typer.Option(help="Only this decision.")] = None,
+    tenant: Annotated[Optional[str], typer.Option(help="Only this tenant.")] = None,
+    database_url: options.DatabaseUrl = None,
+    as_json: options.Json = False,
+) -> None:
+    """List records, newest first."""
+    with AuditStore.open(options.settings_from(database_url=database_url).database_url) as store:
+        records = store.records(limit=limit, outcome=outcome, tenant=tenant)
+    if as_json:
+        options.print_json(records)
+        return
+    columns = ("id", "checked_at", "tenant", "direction", "outcome", "cause", "categories", "policy", "total_ms")
+    print_rows(columns, [[record.get(column) for column in columns] for record in records])
+
+
+@app.command()
+def show(
+    record_id: Annotated[str, typer.Argument(help="A record's id, or enough of its beginning.")],
+    database_url: options.DatabaseUrl = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show one record whole: the exchange, the policy's text, the verdict, the trace."""
+    with AuditStore.open(options.settings_from(database_url=database_url).database_url) as store:
+        record = store.record(record_id)
+    if as_json:
+        options.print_json(record)
+        return
+    for field, value in record.items():
+        if value not in (None, "", [], {}):
+            typer.echo(f"{field}: {_indented(value)}")
+
+
+def _indented(value: Any) -> str:
+    text = str(value)
+    return text if "\n" not in text else "\n    " + text.replace("\n", "\n    ")
+
+
+def print_rows(columns: Any, rows: Any) -> None:
+    """Print *rows* as a table as wide as the terminal, contents taken literally."""
+    table = Table(*columns, header_style="bold", expand=False)
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else " ".join(str(cell).split())[:120]) for cell in row))
+    Console().print(table)

@@ -1,0 +1,60 @@
+"""Flags that several verbs take, and how they become settings."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Optional
+
+import typer
+
+from railscribe.settings import Settings, load_settings
+
+Engine = Annotated[
+    Optional[str], typer.Option("--engine", help="embedded, transformers or openai_compatible.", show_default=False)
+]
+Model = Annotated[Optional[str], typer.Option("--model", help="The engine's model: a path or a name.", show_default=False)]
+Adapter = Annotated[Optional[str], typer.Option("--adapter", help="A PEFT adapter's folder.", show_default=False)]
+BaseUrl = Annotated[
+    Optional[str], typer.Option("--base-url", help="An OpenAI-compatible server, up to and including /v1.", show_default=False)
+]
+Policy = Annotated[
+    Optional[str], typer.Option("--policy", help="A ready policy's name, or a YAML or JSON file.", show_default=False)
+]
+DatabaseUrl = Annotated[
+    Optional[str], typer.Option("--database-url", help="The audit database, an SQLAlchemy URL.", show_default=False)
+]
+TimeoutS = Annotated[Optional[float], typer.Option("--timeout-s", help="Seconds for one engine call.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
+
+
+def settings_from(
+    *,
+    engine: str | None = None,
+    model: str | None = None,
+    adapter: str | None = None,
+    base_url: str | None = None,
+    policy: str | None = None,
+    database_url: str | None = None,
+    timeout_s: float | None = None,
+    think: bool | None = None,
+) -> Settings:
+    """Return the settings in force with these flags above them."""
+    if base_url is not None and engine is None:
+        engine = "openai_compatible"  # an address says which engine is meant
+    return load_settings(
+        {
+            "engine": engine,
+            "model": model,
+            "adapter": adapter,
+            "base_url": base_url,
+            "policy": policy,
+            "database_url": database_url,
+            "timeout_s": timeout_s,
+            "think": think,
+        }
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print *value* as one JSON document."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=None))

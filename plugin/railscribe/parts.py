@@ -1,0 +1,90 @@
+"""A turn as hosts hand it over - a text, or a list of text and image parts - read for judging.
+
+Rules
+
+1. Texts are joined by line breaks, in order. Images are read as :mod:`railscribe.images` says.
+2. A broken picture and a refused address make the turn unjudgeable: ``bad_image``.
+3. What is neither text nor image (sound, files, whatever comes next) makes it unjudgeable: ``modality``.
+   Nothing is dropped in silence.
+4. The shapes are those of OpenAI's chat messages and of LangChain's content blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from railscribe.errors import ImageError
+from railscribe.images import image_from_url
+from railscribe.settings import Settings
+from railscribe.values import Cause, Image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One side's turn, and why it cannot be judged if it cannot."""
+
+    text: str
+    images: tuple[Image, ...] = ()
+    problem: Cause | None = None
+
+
+def read_turn(content: object, settings: Settings) -> Turn:
+    """Return *content* (``None``, a text, a list of parts) as a turn; on a thread: it decodes pictures."""
+    if content is None or isinstance(content, str):
+        return Turn(text=content or "")
+    if not isinstance(content, list):
+        return Turn(text="", problem=Cause.MODALITY)
+    texts: list[str] = []
+    images: list[Image] = []
+    problems: list[Cause] = []
+    for part in content:
+        text, url = _text_of(part), _image_url_of(part)
+        if text is not None:
+            texts.append(text)
+        elif url is not None:
+            try:
+                images.append(image_from_url(url, settings))
+            except ImageError:
+                problems.append(Cause.BAD_IMAGE)
+        else:
+            problems.append(Cause.MODALITY)
+    return Turn(text="\n".join(texts), images=tuple(images), problem=problems[0] if problems else None)
+
+
+def join_turns(turns: Iterable[Turn]) -> Turn:
+    """Return *turns* of one side as a single one."""
+    turns = list(turns)
+    return Turn(
+        text="\n".join(turn.text for turn in turns if turn.text),
+        images=tuple(image for turn in turns for image in turn.images),
+        problem=next((turn.problem for turn in turns if turn.problem), None),
+    )
+
+
+def _text_of(part: object) -> str | None:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str):
+        return str(part["text"])
+    return None
+
+
+def _image_url_of(part: object) -> str | None:
+    """Return the image's address; an empty one, which nothing reads, where an image part names none."""
+    if not isinstance(part, Mapping) or part.get("type") not in ("image_url", "image"):
+        return None
+    if part["type"] == "image_url":
+        named = part.get("image_url")
+        named = named.get("url") if isinstance(named, Mapping) else named
+        return named if isinstance(named, str) else ""
+    return _block_url(part)
+
+
+def _block_url(block: Mapping[Any, Any]) -> str:
+    data = block.get("base64") or block.get("data")
+    if isinstance(data, str):
+        return f"data:{block.get('mime_type')};base64,{data}"
+    url = block.get("url")
+    return url if isinstance(url, str) else ""

@@ -1,0 +1,140 @@
+"""What a NeMo configuration says about its rails: ``custom_data: {railscribe: ...}`` and flow parameters.
+
+    custom_data:
+      railscribe:
+        policy: policies/house.json      # any field of railscribe.settings
+        input: {on_undecided: allow}     # a switch per rail; without it, the setting on_undecided holds
+        output: {on_undecided: block}
+
+A policy file is looked for in the configuration's directory first, then where any path is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nemoguardrails import RailsConfig
+from nemoguardrails.utils import _get_flow_params, _normalize_flow_id
+from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import Self
+
+from railscribe.errors import PolicyError, SettingsError
+from railscribe.policy import Policy, load_policy
+from railscribe.settings import OnUndecided, Settings, load_settings
+from railscribe.values import Direction
+
+_FLOWS = ("railscribe check input", "railscribe check output")
+_AWAITED = re.compile(
+    r"^\s*(?:await )?railscribe check (?:input|output) \$policy\s*=\s*[\"']([^\"']+)[\"']", re.MULTILINE
+)
+
+
+class _Rail(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    on_undecided: OnUndecided | None = None
+
+
+class _Switches(BaseModel):
+    input: _Rail = _Rail()
+    output: _Rail = _Rail()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """The settings of one app's rails."""
+
+    settings: Settings
+    on_undecided: Mapping[Direction, OnUndecided | None]
+    folders: tuple[Path, ...]
+    policies: dict[str, Policy] = field(default_factory=dict)
+    """Those named by flows so far; read once."""
+
+    @classmethod
+    def of(cls, config: RailsConfig) -> Self:
+        """Read *config*, and every policy that its rails name.
+
+        Raises:
+            SettingsError: a field under ``custom_data: {railscribe: ...}`` is wrong.
+            PolicyError: a policy that a flow names does not exist or holds mistakes.
+        """
+        given = (config.custom_data or {}).get("railscribe") or {}
+        if not isinstance(given, Mapping):
+            raise SettingsError("custom_data: railscribe: must hold settings, such as policy: default.")
+        switches = _switches(
+            {name: given[name] for name in ("input", "output") if given.get(name) is not None}
+        )
+        folders = tuple(_folders(config.config_path))
+        fields = {name: value for name, value in given.items() if name not in ("input", "output")}
+        settings = load_settings(fields)
+        settings = settings.model_copy(update={"policy": _resolve(settings.policy, folders)})
+        on_undecided = {
+            Direction.INPUT: switches.input.on_undecided,
+            Direction.OUTPUT: switches.output.on_undecided,
+        }
+        configuration = cls(settings=settings, on_undecided=on_undecided, folders=folders)
+        for name in _policies_named(config):
+            configuration._named(name)
+        return configuration
+
+    def policy(self, name: str | None, default: Policy) -> Policy:
+        """Return the policy called *name*; *default* where the flow names none.
+
+        Raises:
+            PolicyError: there is none of that name; the nearest are given.
+        """
+        if name in (None, "", "$policy"):  # Colang 1.0 hands on the name of a variable that is not set
+            return default
+        return self._named(str(name))
+
+    def _named(self, name: str) -> Policy:
+        if name not in self.policies:
+            self.policies[name] = load_policy(_resolve(name, self.folders))
+        return self.policies[name]
+
+
+def _switches(given: Mapping[str, Any]) -> _Switches:
+    try:
+        return _Switches.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise SettingsError(
+            f"custom_data: railscribe: {where}: {problem['msg']}.",
+            hint="A rail takes on_undecided: block or allow.",
+        ) from None
+
+
+def _folders(config_path: str | None) -> Iterator[Path]:
+    for name in (config_path or "").split(","):
+        if name.strip():
+            path = Path(name.strip())
+            yield path if path.is_dir() else path.parent
+
+
+def _resolve(name: str, folders: tuple[Path, ...]) -> str:
+    if Path(name).suffix:
+        for folder in folders:
+            if (folder / name).is_file():
+                return str(folder / name)
+    return name
+
+
+def _policies_named(config: RailsConfig) -> Iterator[str]:
+    """Yield the policies that *config*'s rails name, as NeMo itself reads them."""
+    for flow in (*config.rails.input.flows, *config.rails.output.flows):
+        if _normalize_flow_id(flow) in _FLOWS:
+            parameters = _get_flow_params(flow)
+            if set(parameters) - {"policy"} or None in parameters.values():
+                raise PolicyError(
+                    f"The rail {flow!r} takes one parameter.",
+                    hint=f"Write {_normalize_flow_id(flow)} $policy=NAME.",
+                )
+            yield from parameters.values()
+    if config.colang_version != "1.0":
+        for flow in config.flows:
+            yield from _AWAITED.findall(getattr(flow, "source_code", None) or "")

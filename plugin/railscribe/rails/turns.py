@@ -1,0 +1,83 @@
+"""From what NeMo Guardrails hands a rail action to an exchange.
+
+Rules
+
+1. The input rail judges the user's whole unanswered turn. NeMo shows a rail the last user message only, while
+   the main model reads all of them: two messages in a row would carry the first one past the rail.
+2. The output rail judges the bot's message, its reasoning before it where the model gave one, with the user's
+   message as context. NeMo shows reasoning to the user.
+3. A chunk of a stream is judged with the user's last message alone: the host's other channels are empty
+   there, or still hold the previous request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nemoguardrails.context import raw_llm_request
+
+from railscribe.parts import Turn, join_turns, read_turn
+from railscribe.settings import Settings
+from railscribe.values import Cause, Direction, Exchange
+
+Events = Sequence[object]
+"""Mappings in Colang 1.0, objects in 2.x."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostTurns:
+    """The parts of one call into a rail, as the host holds them; ``bot`` is ``None`` for an input rail."""
+
+    user: tuple[object, ...]
+    bot: tuple[object, ...] | None
+
+
+def host_turns(direction: Direction, context: Mapping[str, Any], events: Events | None) -> HostTurns:
+    """Return what is to be judged. *events* is ``None`` for a chunk of a stream (rule 3)."""
+    last = context.get("user_message")
+    user = (*_earlier_unanswered(last), last) if events is not None else (last,)
+    if direction is Direction.INPUT:
+        return HostTurns(user=user, bot=None)
+    return HostTurns(user=user, bot=(*_reasoning(events or ()), context.get("bot_message")))
+
+
+def read_exchange(turns: HostTurns, settings: Settings) -> tuple[Exchange, Cause | None]:
+    """Return *turns* as an exchange, with the cause why it cannot be judged if it cannot."""
+    user = _read(turns.user, settings)
+    if turns.bot is None:
+        return Exchange(user=user.text, images=user.images), user.problem
+    bot = _read(turns.bot, settings)
+    problem = bot.problem or user.problem or (Cause.MODALITY if bot.images else None)
+    return Exchange(user=user.text, response=bot.text, images=user.images + bot.images), problem
+
+
+def _read(parts: tuple[object, ...], settings: Settings) -> Turn:
+    return join_turns(read_turn(part, settings) for part in parts)
+
+
+def _earlier_unanswered(last: object) -> tuple[object, ...]:
+    """Return the user messages between the last answer and *last* (rule 1)."""
+    request = raw_llm_request.get()
+    if not isinstance(request, list):
+        return ()
+    unanswered: list[object] = []
+    for message in reversed(request):
+        if message.get("role") == "user":
+            unanswered.append(message.get("content"))
+        elif message.get("role") == "assistant" and unanswered:
+            break
+    # The last one is *last* itself, perhaps rewritten by a rail before this one.
+    return tuple(reversed(unanswered[1:])) if last is not None else tuple(reversed(unanswered))
+
+
+def _reasoning(events: Events) -> tuple[str, ...]:
+    for event in reversed(events):
+        if not isinstance(event, Mapping):
+            break  # Colang 2.x keeps no reasoning
+        if event["type"] == "UtteranceUserActionFinished":
+            break
+        if event["type"] == "BotThinking":
+            return (str(event["content"]),)
+    return ()

@@ -1,0 +1,105 @@
+"""A guard for hosts that give no beginning, no end and no single event loop.
+
+Rules
+
+1. Opening reads the settings, the policy and the store's revision, so mistakes show where the host is built.
+   The engine starts at the first check, once; a start that failed is tried again at the next one.
+2. Every check runs on Railscribe's one loop, so it does not matter on which loop the host calls. The caller's
+   identity travels along, and so does its cancelling.
+3. Starting is not an engine call and has a limit of its own: loading weights takes longer than judging.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from contextlib import ExitStack
+from typing import Any
+
+from typing_extensions import Self
+
+from railscribe.audit import AuditStore
+from railscribe.engines import Engine, open_engine
+from railscribe.errors import EngineTimeoutError
+from railscribe.guard import Guard
+from railscribe.policy import load_policy
+from railscribe.settings import Settings
+from railscribe.sync import begin, run_apart
+from railscribe.values import Completion, EngineInfo, Exchange, Record, Request
+
+START_LIMIT_S = 300.0
+"""Seconds that a check waits for the engine to start, a first unpacking of weights included."""
+
+
+class StandingGuard(Guard):
+    """A :class:`Guard` that is open from its construction on and may be called from any loop or thread."""
+
+    @classmethod
+    def stand(cls, settings: Settings, *, engine: Engine | None = None) -> Self:
+        """Open the store, load the policy and name the engine (*engine*, or the one of *settings*).
+
+        Raises:
+            RailscribeError: what is missing, with the command that mends it.
+        """
+        policy = load_policy(settings.policy)
+        late = LateEngine(engine or open_engine(settings))
+        held = ExitStack()
+        store = held.enter_context(AuditStore.open(settings.database_url))
+        guard = cls(engine=late, store=store, policy=policy, settings=settings)
+        weakref.finalize(guard, _close, late, held).atexit = False  # the process's end closes everything
+        return guard
+
+    async def check(self, exchange: Exchange, **how: Any) -> Record:
+        """Check as :meth:`Guard.check` does, on the one loop."""
+        return await run_apart(super().check(exchange, **how))
+
+
+class LateEngine(Engine):
+    """Starts the engine it stands for when the first request comes, on the loop that brings it."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(timeout_s=engine.timeout_s)
+        self._engine = engine
+        self._starting: asyncio.Task[None] | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._engine.info
+
+    async def complete(self, request: Request) -> Completion:
+        # Overridden whole: the wait for the start must not count against the time-out of the call.
+        await self._started()
+        return await self._engine.complete(request)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to close."""
+        return self._starting is not None
+
+    async def aclose(self) -> None:
+        await self._engine.aclose()
+
+    async def _complete(self, request: Request) -> Completion:
+        return await self._engine.complete(request)
+
+    async def _started(self) -> None:
+        if self._starting is None or (self._starting.done() and _failed(self._starting)):
+            self._starting = asyncio.create_task(self._engine.start())
+        # Waiting for the task, not awaiting it: a caller that gives up must not stop it for the others.
+        await asyncio.wait({self._starting}, timeout=START_LIMIT_S)
+        if not self._starting.done():
+            raise EngineTimeoutError(
+                f"The {self.info.name} engine has not started within {START_LIMIT_S:g} s."
+            )
+        self._starting.result()
+
+
+def _failed(task: asyncio.Task[None]) -> bool:
+    return task.cancelled() or task.exception() is not None
+
+
+def _close(engine: LateEngine, held: ExitStack) -> None:
+    # Called by the garbage collector, perhaps on the one loop itself, so it must not wait.
+    if engine.begun:
+        begin(engine.aclose())
+    held.close()

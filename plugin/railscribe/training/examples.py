@@ -1,0 +1,59 @@
+"""From rows to token ids: the very request that inference would build, and the reply that should follow.
+
+Each epoch shows a row another way (seeded by epoch and row): with or without categories, thinking where a trace
+was written, and a policy in either mode, so that the flags mean something to the model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from railscribe.nemotron import build_request, chat_messages, template_kwargs
+from railscribe.policy import Policy, render
+from railscribe.training.rows import Row, target_reply
+from railscribe.values import Exchange, Flags
+
+_MAX_TOKENS = 640
+
+
+class Example(NamedTuple):
+    """Token ids of prompt and reply; the loss counts from ``reply_at`` on."""
+
+    ids: list[int]
+    reply_at: int
+
+
+def encode(row: Row, *, policies: Mapping[str, Policy], tokenizer: Any, rng: random.Random) -> Example | None:
+    """Return *row* as an example, or ``None`` where it is too long to be worth its cost."""
+    flags = Flags(categories=rng.random() < 0.85, thinking=row.trace is not None and rng.random() < 0.6)
+    policy = _as_shown(policies[row.policy or "default"], rng)
+    exchange = Exchange(user=row.prompt, response=row.response)
+    request = build_request(exchange, render(policy, thinking=flags.thinking), flags)
+    prompt = tokenizer.apply_chat_template(
+        chat_messages(request, images_as="part"), tokenize=True, return_dict=False, **template_kwargs(request)
+    )
+    reply = target_reply(row, categories=flags.categories, thinking=flags.thinking)
+    ids = prompt + tokenizer(reply + "<end_of_turn>", add_special_tokens=False)["input_ids"]
+    return Example(ids, len(prompt)) if len(ids) <= _MAX_TOKENS else None
+
+
+def _as_shown(policy: Policy, rng: random.Random) -> Policy:
+    """Now and then show a policy as a taxonomy, so that mode B is not met for the first time in service."""
+    if policy.mode == "auto" and policy.categories and (policy.disallowed or policy.allowed) and rng.random() < 0.15:
+        return dataclasses.replace(policy, mode="taxonomy", disallowed=())
+    return policy
+
+
+def batches(examples: Sequence[Example], *, tokens: int, rng: random.Random) -> Iterator[list[Example]]:
+    """Yield batches of similar length, each at most *tokens* after padding, in random order."""
+    ordered = sorted(examples, key=lambda example: len(example.ids) + rng.random())
+    grouped: list[list[Example]] = [[]]
+    for example in ordered:
+        if grouped[-1] and len(example.ids) * (len(grouped[-1]) + 1) > tokens:
+            grouped.append([])
+        grouped[-1].append(example)
+    rng.shuffle(grouped)
+    yield from grouped

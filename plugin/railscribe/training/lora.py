@@ -1,0 +1,193 @@
+"""LoRA training of a guard adapter on a CPU or a GPU, in float32, resumable.
+
+The vocabulary's 262,144 rows make the output layer dearer than the rest of the model. So the loss is computed at
+the reply's positions only, and over a shortlist of the vocabulary: every token that any reply holds, and the
+frequent ones beside them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
+
+from railscribe.policy import Policy
+from railscribe.training.examples import Example, batches, encode
+from railscribe.training.rows import Row
+
+logger = logging.getLogger(__name__)
+
+_CHECKPOINT = "checkpoint.pt"
+_FREQUENT = 24_000
+"""Token ids below this are always on the shortlist; Gemma's ids run roughly by frequency."""
+_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a run is; part of the adapter's card."""
+
+    epochs: int = 2
+    """Rows marked ``once`` are spread over them; all others are shown in each."""
+    first_layer: int = 4
+    """Layers below keep the base's weights: a cheaper backward pass, and generic features are theirs."""
+    rank: int = 16
+    alpha: int = 32
+    learning_rate: float = 4e-4
+    tokens_per_step: int = 2048
+    """After padding."""
+    seed: int = 20261122
+    checkpoint_every: int = 50  # steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a run stands."""
+
+    step: int
+    steps: int
+    loss: float
+    """Mean over the last steps, nats a reply token."""
+    seconds_left: float
+
+
+def train(
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Row],
+    *,
+    policies: Mapping[str, Policy],
+    out: Path,
+    recipe: Recipe,
+) -> Iterator[Progress]:
+    """Train an adapter for *model* on *rows*, yielding progress; the adapter is in *out* when it ends.
+
+    A run that was cut off goes on from its last checkpoint in *out*, with the same batches as if it had not been.
+    """
+    torch.manual_seed(recipe.seed)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    config = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        target_modules=_TARGETS,
+        layers_to_transform=list(range(recipe.first_layer, model.config.num_hidden_layers)),
+    )
+    adapted: Any = get_peft_model(model, config)
+    plan = list(_plan(rows, policies, tokenizer, recipe))
+    weights = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=0.01)
+    scheduler = LambdaLR(optimizer, lambda step: _rate(step, len(plan)))
+    shortlist = _shortlist(plan)
+    done = _resume(out, adapted, optimizer, scheduler)
+    adapted.train()
+    losses: list[float] = []
+    started, first = time.monotonic(), done
+    for step, batch in enumerate(plan[done:], start=done + 1):
+        loss = _loss(adapted, batch, shortlist)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses = [*losses[-49:], loss.item()]
+        if step % recipe.checkpoint_every == 0:
+            _save(out, adapted, optimizer, scheduler, step)
+        rate = (time.monotonic() - started) / (step - first)
+        yield Progress(step=step, steps=len(plan), loss=sum(losses) / len(losses), seconds_left=rate * (len(plan) - step))
+    _finish(out, adapted)
+
+
+def _plan(rows: Sequence[Row], policies: Mapping[str, Policy], tokenizer: Any, recipe: Recipe) -> Iterator[list[Example]]:
+    for epoch in range(recipe.epochs):
+        rng = random.Random(f"{recipe.seed}/{epoch}")  # noqa: S311 - repeatable on purpose
+        shown = [row for index, row in enumerate(rows) if not row.once or index % recipe.epochs == epoch]
+        examples = [encode(row, policies=policies, tokenizer=tokenizer, rng=rng) for row in shown]
+        yield from batches([example for example in examples if example], tokens=recipe.tokens_per_step, rng=rng)
+
+
+def _rate(step: int, steps: int) -> float:
+    warm = max(1, min(40, steps // 20))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def _shortlist(plan: Sequence[Sequence[Example]]) -> torch.Tensor:
+    """Token ids that the loss tells apart, ascending."""
+    said = {token for batch in plan for example in batch for token in example.ids[example.reply_at :]}
+    return torch.tensor(sorted(said.union(range(_FREQUENT))))
+
+
+def _loss(adapted: Any, batch: Sequence[Example], shortlist: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of the reply tokens of *batch*; each example weighs the same."""
+    width = max(len(example.ids) for example in batch)
+    device = next(adapted.parameters()).device
+    ids = torch.zeros(len(batch), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    where: list[tuple[int, int]] = []
+    weight: list[float] = []
+    for index, example in enumerate(batch):
+        length = len(example.ids)
+        ids[index, :length] = torch.tensor(example.ids)
+        mask[index, :length] = 1
+        where += [(index, position - 1) for position in range(example.reply_at, length)]
+        weight += [1 / (length - example.reply_at)] * (length - example.reply_at)
+    causal = adapted.get_base_model()
+    hidden = causal.model(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
+    rows, columns = (torch.tensor(axis, device=device) for axis in zip(*where, strict=True))
+    shortlist = shortlist.to(device)
+    logits = functional.linear(hidden[rows, columns], causal.lm_head.weight[shortlist])
+    targets = torch.searchsorted(shortlist, ids.to(device)[rows, columns + 1])
+    each = functional.cross_entropy(logits.float(), targets, reduction="none")
+    return (each * torch.tensor(weight, device=device)).sum() / len(batch)
+
+
+def _adapter_state(adapted: Any) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in adapted.state_dict().items() if "lora_" in name}
+
+
+def _save(out: Path, adapted: Any, optimizer: Any, scheduler: Any, step: int) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    state = {
+        "step": step,
+        "adapter": _adapter_state(adapted),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+    }
+    torch.save(state, out / f"{_CHECKPOINT}.new")
+    os.replace(out / f"{_CHECKPOINT}.new", out / _CHECKPOINT)  # noqa: PTH105 - atomic on every platform
+
+
+def _resume(out: Path, adapted: Any, optimizer: Any, scheduler: Any) -> int:
+    if not (out / _CHECKPOINT).exists():
+        return 0
+    state = torch.load(out / _CHECKPOINT, weights_only=True)
+    adapted.load_state_dict(state["adapter"], strict=False)
+    optimizer.load_state_dict(state["optimizer"])
+    scheduler.load_state_dict(state["scheduler"])
+    logger.info("resumed at step %d", state["step"])
+    return int(state["step"])
+
+
+def _finish(out: Path, adapted: Any) -> None:
+    """Write the adapter in bfloat16: half the size, and the weights that are measured are those that ship."""
+    for module in adapted.modules():
+        if isinstance(module, LoraLayer):
+            for matrices in (module.lora_A, module.lora_B):
+                matrices.to(torch.bfloat16)
+    adapted.save_pretrained(str(out))
+    (out / "README.md").unlink(missing_ok=True)  # peft's empty card; ours is written by hand
+    (out / _CHECKPOINT).unlink(missing_ok=True)

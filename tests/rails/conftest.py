@@ -1,0 +1,171 @@
+"""A real NeMo Guardrails app with the real rails, guard and store; the engine is scripted, the main model echoes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import inspect
+import io
+import os
+import textwrap
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nemoguardrails import LLMRails, RailsConfig
+from nemoguardrails.types import LLMResponse, LLMResponseChunk
+from PIL import Image as Pillow
+
+from railscribe.audit import AuditStore, schema
+from railscribe.rails import rails_path
+from railscribe.rails.binding import attach
+from railscribe.rails.configuration import Configuration
+from railscribe.standing import StandingGuard
+from railscribe.testing import ScriptedEngine
+from railscribe.values import Request
+
+REFUSAL = "I'm sorry, I can't help with that."
+
+
+class MainModel:
+    """Says one thing, and keeps what it was asked."""
+
+    model_name = "main"
+    provider_name = "test"
+    provider_url = None
+
+    def __init__(self, says: str, reasoning: str | None = None) -> None:
+        self.says = says
+        self.reasoning = reasoning
+        self.asked: list[Any] = []
+
+    async def generate_async(self, prompt: Any, *, stop: Any = None, **_: Any) -> LLMResponse:
+        self.asked.append(prompt)
+        return LLMResponse(content=self.says, reasoning=self.reasoning)
+
+    async def stream_async(self, prompt: Any, *, stop: Any = None, **_: Any) -> AsyncIterator[LLMResponseChunk]:
+        self.asked.append(prompt)
+        for number, word in enumerate(self.says.split(" ")):
+            await asyncio.sleep(0)
+            yield LLMResponseChunk(delta_content=(" " if number else "") + word)
+
+
+def judge(request: Request) -> str:
+    """Find 'forbidden' unsafe and 'garbled' unreadable, on whichever side it stands."""
+    texts = [request.user] if request.response is None else [request.user, request.response]
+    if any("garbled" in text for text in texts):
+        return "I would rather not say."
+    labels = ["unsafe" if "forbidden" in text else "safe" for text in texts]
+    lines = [f"{side} Safety: {label}" for side, label in zip(("User", "Response"), labels, strict=False)]
+    return "\n".join([*lines, "Safety Categories: Violence"] if "unsafe" in labels else lines)
+
+
+@dataclass
+class Host:
+    """One app, what its engine and its main model were asked, and what was recorded."""
+
+    app: LLMRails
+    engine: ScriptedEngine
+    model: MainModel
+    url: str
+
+    def ask(self, content: Any, **options: Any) -> Any:
+        return self.app.generate(messages=[{"role": "user", "content": content}], **options)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the records, whole, oldest first."""
+        with AuditStore.open(self.url) as store:
+            return [store.record(row["id"]) for row in reversed(store.records(limit=100))]
+
+    def texts(self) -> list[tuple[str, str | None]]:
+        """Return what the engine was asked to judge."""
+        return [(request.user, request.response) for request in self.engine.requests]
+
+
+def load(folder: Path) -> RailsConfig:
+    """Read a configuration. NeMo trips over a deprecated field of its own while it migrates it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Use 'nim_", category=DeprecationWarning)
+        return RailsConfig.from_path(str(folder))
+
+
+@pytest.fixture
+def load_config() -> Callable[[Path], RailsConfig]:
+    """Read a directory as NeMo does."""
+    return load
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An audit database at head, to be copied."""
+    path = tmp_path_factory.mktemp("database") / "audit.db"
+    schema.upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def database(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The environment of one test: an empty audit database and an engine that is never reached."""
+    path = tmp_path / "audit.db"
+    path.write_bytes(empty_database.read_bytes())
+    for name in [name for name in os.environ if name.startswith("RAILSCRIBE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RAILSCRIBE_DATABASE_URL", f"sqlite:///{path}")
+    monkeypatch.setenv("RAILSCRIBE_ENGINE", "openai_compatible")
+    monkeypatch.setenv("RAILSCRIBE_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("RAILSCRIBE_MODEL", "none")
+    monkeypatch.chdir(tmp_path)  # NeMo loads actions from the working directory
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(autouse=True)
+def event_loop_of_the_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The loop that NeMo's synchronous calls run on; without one NeMo makes its own and never closes it."""
+    if inspect.iscoroutinefunction(request.function):
+        yield
+        return
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    loop.close()
+    asyncio.set_event_loop(None)
+
+
+@pytest.fixture
+def host(tmp_path: Path, database: str) -> Iterator[Callable[..., Host]]:
+    """Build an app from a configuration's files; ``{rails}`` in them stands for the import path."""
+
+    def build(
+        config: str,
+        *,
+        colang: str | None = None,
+        files: dict[str, str] | None = None,
+        says: str = "fine",
+        reasoning: str | None = None,
+        script: Any = judge,
+    ) -> Host:
+        folder = tmp_path / "config"
+        for name, text in {"config.yml": config, **({"main.co": colang} if colang else {}), **(files or {})}.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(text).replace("{rails}", rails_path()))
+        model = MainModel(says, reasoning)
+        app = LLMRails(load(folder), llm=model)
+        engine = ScriptedEngine(script)
+        configuration = Configuration.of(app.config)
+        attach(app, StandingGuard.stand(configuration.settings, engine=engine), configuration)
+        return Host(app=app, engine=engine, model=model, url=database)
+
+    yield build
+
+
+@pytest.fixture
+def picture() -> dict[str, Any]:
+    """An image part with a picture of two by two pixels."""
+    buffer = io.BytesIO()
+    Pillow.new("RGB", (2, 2), "red").save(buffer, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return {"type": "image_url", "image_url": {"url": url}}
