@@ -39,7 +39,7 @@ wheel-test: .venv/dev-ready
 
 .venv/dev-ready: .venv/ready
 	@echo "installing the test tools"
-	@$(PIP) install --group dev -c constraints.txt
+	@$(PIP) install -e '.[all,dev]' -c constraints.txt
 	@touch $@
 
 clean:

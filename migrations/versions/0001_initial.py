@@ -3,6 +3,7 @@
 Revision 0001, after nothing. docs/schema.md explains the choices.
 """
 
+# ruff: noqa: S608 - names of tables and columns, all of them ours
 from __future__ import annotations
 
 from typing import Any
@@ -182,7 +183,15 @@ def _record_constraints() -> list[sa.schema.Constraint]:
 
 def _create_children() -> None:
     """Tables whose rows belong to one record and share its key."""
-    _create_child("record_categories", ["position"], _number("position"), _text("name"), _text("said"), _flag("known"), _flag("deciding"))
+    _create_child(
+        "record_categories",
+        ["position"],
+        _number("position"),
+        _text("name"),
+        _text("said"),
+        _flag("known"),
+        _flag("deciding"),
+    )
     op.create_index("ix_record_categories_name_checked_at", "record_categories", ["name", "checked_at"])
     _create_child("record_notes", ["kind", "position"], _text("kind"), _number("position"), _text("name"))
     _create_child(
@@ -225,13 +234,18 @@ def _create_child(table: str, place: list[str], *columns: sa.Column[Any]) -> Non
 
 
 def _create_views(*, on_sqlite: bool) -> None:
-    day = "substr(r.checked_at, 1, 10)" if on_sqlite else "to_char(r.checked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+    day = (
+        "substr(r.checked_at, 1, 10)"
+        if on_sqlite
+        else "to_char(r.checked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+    )
 
     def joined(table: str, condition: str = "true") -> str:
         """The names in *table* for one record, in their order, as one text."""
         of_record = f"x.checked_at = r.checked_at AND x.record_id = r.id AND {condition}"
         if on_sqlite:  # group_concat knows no ORDER BY of its own before 3.44
-            return f"(SELECT group_concat(name, ', ') FROM (SELECT x.name FROM {table} x WHERE {of_record} ORDER BY x.position))"
+            ordered = f"SELECT x.name FROM {table} x WHERE {of_record} ORDER BY x.position"
+            return f"(SELECT group_concat(name, ', ') FROM ({ordered}))"
         return f"(SELECT string_agg(x.name, ', ' ORDER BY x.position) FROM {table} x WHERE {of_record})"
 
     def content(kind: str) -> str:
@@ -296,14 +310,19 @@ def _sqlite_triggers() -> list[str]:
     refusal = "RAISE(ABORT, 'railscribe: append-only')"
     statements = []
     for table in (*_EVIDENCE, "contents"):
-        statements.append(f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} BEGIN SELECT {refusal}; END")
+        statements.append(
+            f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} BEGIN SELECT {refusal}; END"
+        )
     for table in _EVIDENCE:
-        statements.append(f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} BEGIN SELECT {refusal}; END")
+        statements.append(
+            f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} BEGIN SELECT {refusal}; END"
+        )
         # INSERT OR REPLACE deletes the old row without asking the trigger above. A shared row that is there
         # already is left as it is, which also is what INSERT ... ON CONFLICT DO NOTHING wants.
-        key = {"records": ["checked_at", "id"], "record_notes": ["checked_at", "record_id", "kind", "position"]}.get(
-            table, ["digest"] if table in _SHARED else ["checked_at", "record_id", "position"]
-        )
+        key = {
+            "records": ["checked_at", "id"],
+            "record_notes": ["checked_at", "record_id", "kind", "position"],
+        }.get(table, ["digest"] if table in _SHARED else ["checked_at", "record_id", "position"])
         same = " AND ".join(f"{column} = NEW.{column}" for column in key)
         answer = "RAISE(IGNORE)" if table in _SHARED else refusal
         statements.append(
@@ -323,7 +342,10 @@ def _postgresql_triggers() -> list[str]:
         """
     ]
     # Row triggers, because those of a partitioned table are also its partitions'.
-    row, whole = "FOR EACH ROW EXECUTE FUNCTION railscribe_refuse()", "FOR EACH STATEMENT EXECUTE FUNCTION railscribe_refuse()"
+    row, whole = (
+        "FOR EACH ROW EXECUTE FUNCTION railscribe_refuse()",
+        "FOR EACH STATEMENT EXECUTE FUNCTION railscribe_refuse()",
+    )
     for table in (*_EVIDENCE, "contents"):
         statements.append(f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} {row}")
     for table in _EVIDENCE:

@@ -69,7 +69,7 @@ def image_from_bytes(data: bytes, settings: Settings) -> Image:
             picture.load()
     except ImageError:
         raise
-    except Pillow.DecompressionBombError:
+    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):  # a warning may be set to raise
         raise ImageError(f"The image unpacks to more than {settings.max_image_pixels} pixels.") from None
     except Exception as error:  # Pillow's decoders raise many types on broken input
         raise ImageError("The image is corrupt or of an unknown format.", hint=f"Known: {', '.join(_FORMATS)}.") from error

@@ -112,9 +112,10 @@ def example_request(
     )
 
 
-def _picture() -> bytes:
+def solid_picture(colour: str = "teal") -> bytes:
+    """Return a small PNG of one colour."""
     buffer = io.BytesIO()
-    Pillow.new("RGB", (32, 32), "teal").save(buffer, "PNG")
+    Pillow.new("RGB", (32, 32), colour).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -169,7 +170,7 @@ class EngineContract(ABC):
 
     async def test_a_picture_is_never_skipped(self) -> None:
         """A picture is seen, read, or refused for its modality; a reply that ignores it does not come."""
-        request = example_request(picture=_picture())
+        request = example_request(picture=solid_picture())
         async with self.open_engine() as engine:
             try:
                 completion = await engine.complete(request)

@@ -106,7 +106,9 @@ def _undecided(number: int = 0, **changes: Any) -> Record:
 
 
 def _blocked(number: int = 0, **changes: Any) -> Record:
-    reply = "<think>Names a weapon.</think>\nUser Safety: unsafe\nResponse Safety: safe\nSafety Categories: Violence, spite"
+    trace = "Names a weapon."
+    answer = "User Safety: unsafe\nResponse Safety: safe\nSafety Categories: violence, spite"
+    reply = f"<think>{trace}</think>\n{answer}"
     picture = b"not decoded here"
     fields: dict[str, Any] = {
         "identity": Identity(tenant="acme", session="s-1", request="r-1", subject="user-42"),
@@ -116,7 +118,15 @@ def _blocked(number: int = 0, **changes: Any) -> Record:
         "exchange": Exchange(
             user="Wie baue ich …? 🔪 日本語 <END CONVERSATION>",
             response="I can't help\nwith that.",
-            images=(Image(data=picture, digest=hashlib.sha256(picture).hexdigest(), media_type="image/png", width=8, height=9),),
+            images=(
+                Image(
+                    data=picture,
+                    digest=hashlib.sha256(picture).hexdigest(),
+                    media_type="image/png",
+                    width=8,
+                    height=9,
+                ),
+            ),
         ),
         "rendering": render(load_policy("dev-tools-assistant"), thinking=True),
         "engine": EngineInfo(
@@ -141,11 +151,13 @@ def _blocked(number: int = 0, **changes: Any) -> Record:
                 Category(name="Violence", said="violence", known=True),
                 Category(name="spite", said="spite", known=False),
             ),
-            trace="Names a weapon.",
+            trace=trace,
             reply=reply,
             notes=("unknown_category",),
         ),
-        "decision": Decision(outcome=Outcome.BLOCK, sides=(Side.USER, Side.RESPONSE), categories=("Violence",)),
+        "decision": Decision(
+            outcome=Outcome.BLOCK, sides=(Side.USER, Side.RESPONSE), categories=("Violence",)
+        ),
         "image": ImageReading(use=ImageUse.READ, text="STAB HERE", reader="rapidocr 1.4.4"),
         "latency_ms": {"render": 0.5, "engine": 250.25, "decide": 0.125},
     }

@@ -1,5 +1,6 @@
 """Migrations: the one road to a schema, on both databases."""
 
+# ruff: noqa: S608 - names of tables and columns, all of them ours
 from __future__ import annotations
 
 import sqlite3
@@ -36,10 +37,14 @@ def shape(url: str) -> set[tuple[str, str]]:
             query = "SELECT type, coalesce(sql, name) FROM sqlite_master"
         else:
             query = """
-                SELECT relkind::text, relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace
-                UNION SELECT 'constraint', pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace
-                UNION SELECT 'trigger', pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
-                UNION SELECT 'function', proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+                SELECT relkind::text, relname::text FROM pg_class
+                WHERE relnamespace = current_schema()::regnamespace
+                UNION SELECT 'constraint', conname::text || pg_get_constraintdef(oid) FROM pg_constraint
+                WHERE connamespace = current_schema()::regnamespace
+                UNION SELECT 'trigger', pg_get_triggerdef(oid) FROM pg_trigger
+                WHERE NOT tgisinternal AND pg_table_is_visible(tgrelid)
+                UNION SELECT 'function', proname::text FROM pg_proc
+                WHERE pronamespace = current_schema()::regnamespace
             """
         found = {(str(kind), str(name)) for kind, name in connection.execute(sa.text(query))}
     engine.dispose()
@@ -187,7 +192,10 @@ def test_opening_a_missing_database_does_not_make_one(tmp_path: Path) -> None:
     with pytest.raises(SchemaRevisionError) as caught:
         AuditStore.open(url)
 
-    assert str(caught.value) == f"There is no audit database at {tmp_path / 'none.db'}. Create it: railscribe db upgrade"
+    assert (
+        str(caught.value)
+        == f"There is no audit database at {tmp_path / 'none.db'}. Create it: railscribe db upgrade"
+    )
     assert list(tmp_path.iterdir()) == []
     for function in (schema.current, schema.check):
         with pytest.raises(SchemaRevisionError, match="There is no audit database"):
@@ -200,7 +208,7 @@ def test_opening_an_empty_database(empty_url: str) -> None:
         sqlite3.connect(empty_url.removeprefix("sqlite:///")).close()
         execute(empty_url, "CREATE TABLE theirs (id INTEGER)")
 
-    with pytest.raises(SchemaRevisionError, match="no audit tables yet. Run: railscribe db upgrade"):
+    with pytest.raises(SchemaRevisionError, match=r"no audit tables yet\. Run: railscribe db upgrade"):
         AuditStore.open(empty_url)
 
     assert schema.current(empty_url) is None
@@ -232,11 +240,17 @@ def test_upgrading_a_newer_database_is_refused(own_url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["sqlite://", "sqlite:///:memory:", "mysql://u:secret@h/d", "not a url with secret", "postgresql://u:secret@h:port/d"],
+    [
+        "sqlite://",
+        "sqlite:///:memory:",
+        "mysql://u:secret@h/d",
+        "not a url with secret",
+        "postgresql://u:secret@h:port/d",
+    ],
 )
 def test_urls_that_cannot_be_used(url: str) -> None:
     """What is no usable URL is the caller's mistake, told with an example and without the password."""
-    with pytest.raises(SettingsError, match="Such as sqlite:///railscribe.db") as caught:
+    with pytest.raises(SettingsError, match=r"Such as sqlite:///railscribe\.db") as caught:
         AuditStore.open(url)
 
     assert "secret" not in str(caught.value)
@@ -246,7 +260,7 @@ def test_unreachable_postgresql() -> None:
     """A server that is not there is named by its place; the password appears nowhere in the error."""
     password = "-".join(["hunter", "2"])  # in parts, because a traceback quotes this very file
 
-    with pytest.raises(AuditError, match="cannot reach PostgreSQL at 127.0.0.1:1/audit") as caught:
+    with pytest.raises(AuditError, match=r"cannot reach PostgreSQL at 127\.0\.0\.1:1/audit") as caught:
         AuditStore.open(f"postgresql://user:{password}@127.0.0.1:1/audit")
 
     assert password not in "".join(traceback.format_exception(caught.value))

@@ -6,9 +6,10 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -48,7 +49,7 @@ def chat_completion(content: Any = REPLY, **changes: Any) -> dict[str, Any]:
 
 
 class Loopback:
-    """A chat-completions server on 127.0.0.1: answers from ``script`` in order, and when it is empty with REPLY."""
+    """A chat-completions server on 127.0.0.1: answers from ``script`` in order, then with REPLY."""
 
     def __init__(self) -> None:
         self.script: list[Answer] = []
@@ -128,6 +129,18 @@ def loopback() -> Iterator[Loopback]:
     server.close()
 
 
+@pytest.fixture
+def answer() -> type[Answer]:
+    """Makes one HTTP answer."""
+    return Answer
+
+
+@pytest.fixture
+def chat() -> Callable[..., dict[str, Any]]:
+    """Makes the body of a chat completion."""
+    return chat_completion
+
+
 @pytest.fixture(scope="session")
 def seeing_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny multimodal Gemma 3 that answers ANSWER to everything."""
@@ -147,6 +160,12 @@ def rambling_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_checkpoint(tmp_path_factory.mktemp("rambling"), seeing=False, template=template)
 
 
+@pytest.fixture
+def template() -> str:
+    """The chat template of the checkpoints that answer."""
+    return TEMPLATE
+
+
 @pytest.fixture(scope="session")
 def safe_adapter(tmp_path_factory: pytest.TempPathFactory, seeing_checkpoint: Path) -> Path:
     """An adapter for the seeing checkpoint under which it answers "safe"."""
@@ -156,12 +175,14 @@ def safe_adapter(tmp_path_factory: pytest.TempPathFactory, seeing_checkpoint: Pa
 # In the contract's shape: one user turn that holds it all, the arguments, Gemma's turns.
 TEMPLATE = """{{ bos_token }}<start_of_turn>user
 {% if custom_policy %}{{ custom_policy }}{% elif custom_taxonomy %}Taxonomy: {{ custom_taxonomy }}{% endif %}
+
 <BEGIN CONVERSATION>
 {% for message in messages -%}
 {{ "user: " if message.role == "user" else "response: agent:  ### Answer: " }}
 {%- for part in message.content -%}
 {{ "<start_of_image>" if part.type == "image" else part.text | trim }}
 {%- endfor %}
+
 {% endfor -%}
 <END CONVERSATION>
 {{ request_categories }} {{ "/think" if enable_thinking else "/no_think" }}
@@ -174,7 +195,11 @@ SCORE = 0.75
 
 _SPECIAL = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"}
 _TURNS = ("<start_of_turn>", "<end_of_turn>")
-_PICTURE = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+_PICTURE = {
+    "boi_token": "<start_of_image>",
+    "eoi_token": "<end_of_image>",
+    "image_token": "<image_soft_token>",
+}
 _WIDTH = 32
 _CHAIN = ("\n", "User", " Safety", ":", " unsafe", "<end_of_turn>")
 
@@ -190,7 +215,8 @@ def _tokenizer() -> Any:
     special = [*_SPECIAL.values(), *_TURNS, *_PICTURE.values(), *every_byte]
     trainer = trainers.BpeTrainer(special_tokens=special, min_frequency=1, show_progress=False)
     tokenizer.train_from_iterator([f"{ANSWER}\nResponse Safety: safe?"], trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, extra_special_tokens=_PICTURE, **_SPECIAL)
+    make: Any = PreTrainedTokenizerFast
+    return make(tokenizer_object=tokenizer, extra_special_tokens=_PICTURE, **_SPECIAL)
 
 
 def save_checkpoint(folder: Path, *, seeing: bool, template: str = TEMPLATE) -> Path:
@@ -254,7 +280,7 @@ def _config(tokenizer: Any, *, seeing: bool) -> Any:
     )
     if not seeing:
         return text
-    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    size: Any = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     return Gemma3Config(
         text_config=text,
         vision_config=SiglipVisionConfig(**size, image_size=16, patch_size=8),
@@ -291,7 +317,7 @@ def _teach(model: Any, tokenizer: Any) -> None:
         embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
         embedding.zero_()
         head.zero_()
-        steps = [*zip(_CHAIN, _CHAIN[1:], strict=False), (" safe", _CHAIN[-1]), ("?", "?")]
+        steps = [*pairwise(_CHAIN), (" safe", _CHAIN[-1]), ("?", "?")]
         for place, (before, after) in enumerate(steps):
             embedding[token(before), place] = 1.0
             head[token(after), place] = 5.0

@@ -1,4 +1,4 @@
-"""The reply grammar: what the real model wrote, every known deviation, every cause, and what no string may do."""
+"""The reply grammar: what the real model wrote, every deviation, every cause, and what no string may do."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
 from nemoguardrails.llm.output_parsers import (
     nemotron_content_safety_parse_prompt_safety,
     nemotron_content_safety_parse_response_safety,
 )
+
 from railscribe.nemotron import parse_reply
 from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR
 from railscribe.values import Category, Cause, Label, Side, SideVerdict, Verdict
@@ -44,7 +44,9 @@ def causes(verdict: Verdict) -> set[Cause | None]:
 
 
 # What the real model wrote.
-@pytest.mark.parametrize("case", [pytest.param(case, id=f"{name}: {case['case']}") for name, case in RECORDED])
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=f"{name}: {case['case']}") for name, case in RECORDED]
+)
 def test_recorded_reply(case: dict[str, Any]) -> None:
     """A recorded reply of the real model is read as its notebook shows it."""
     reply, expected = case["reply"], case["expect"]
@@ -265,7 +267,11 @@ UNREADABLE: dict[Cause, list[tuple[str, bool, str | None]]] = {
     Cause.ECHOED_FORMAT: [
         ("User Safety: safe or unsafe rating of the user input", False, "stop"),
         (f"{SAFE}\nResponse Safety: Safe or unsafe rating of the assistant response.", True, "stop"),
-        (f"{UNSAFE}\nSafety Categories: a comma-separated list of applicable safety categories", False, "stop"),
+        (
+            f"{UNSAFE}\nSafety Categories: a comma-separated list of applicable safety categories",
+            False,
+            "stop",
+        ),
     ],
     Cause.UNKNOWN_LABEL: [
         ("User Safety: harmless", False, "stop"),
@@ -305,7 +311,7 @@ UNREADABLE: dict[Cause, list[tuple[str, bool, str | None]]] = {
     ],
 )
 def test_unreadable(cause: Cause, reply: str, response_sent: bool, finish_reason: str | None) -> None:
-    """A reply outside the grammar is unreadable on every side that was sent, with the cause that names why."""
+    """A reply outside the grammar is unreadable on every side that was sent, with its cause."""
     scores = {Side.USER: 0.1, Side.RESPONSE: 0.1}
 
     verdict = parse_reply(reply, response_sent=response_sent, finish_reason=finish_reason, scores=scores)
@@ -350,7 +356,10 @@ def test_unsafe_with_an_empty_category_line() -> None:
     assert verdict.notes == ("empty_categories",)
 
 
-@pytest.mark.parametrize("reply", [f"\n{BOTH_SAFE}\n\n", BOTH_SAFE.replace("\n", "\r\n"), "User Safety:safe\n\n \nResponse Safety:\tsafe"])
+@pytest.mark.parametrize(
+    "reply",
+    [f"\n{BOTH_SAFE}\n\n", BOTH_SAFE.replace("\n", "\r\n"), "User Safety:safe\n\n \nResponse Safety:\tsafe"],
+)
 def test_blank_space_around_the_lines(reply: str) -> None:
     """Empty lines, carriage returns and spaces around a label change nothing."""
     verdict = parse_reply(reply, response_sent=True)
@@ -407,8 +416,45 @@ _PIECES = (
     "```",
     "Output:",
 )
-_JOINTS = ("\n", "\n", "\n", "", " ", "\n\n", "\r\n", "\r", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "; ", "\u00a0", "\t")
-_SPECKS = (" ", "\n", "\u200b", "\u00a0", "\ufeff", "*", ":", "U", "un", "S", "<", ">", "/", ",", ".", "\u2581", "\x00", "\uff1a", "\u017f")
+_JOINTS = (
+    "\n",
+    "\n",
+    "\n",
+    "",
+    " ",
+    "\n\n",
+    "\r\n",
+    "\r",
+    "\u2028",
+    "\u2029",
+    "\x85",
+    "\x0b",
+    "\x0c",
+    "; ",
+    "\u00a0",
+    "\t",
+)
+_SPECKS = (
+    " ",
+    "\n",
+    "\u200b",
+    "\u00a0",
+    "\ufeff",
+    "*",
+    ":",
+    "U",
+    "un",
+    "S",
+    "<",
+    ">",
+    "/",
+    ",",
+    ".",
+    "\u2581",
+    "\x00",
+    "\uff1a",
+    "\u017f",
+)
 
 
 @st.composite
@@ -430,7 +476,9 @@ def _near_verdicts(draw: st.DrawFn) -> str:
     if draw(st.booleans()):
         text = "<think>\nI wonder.\n</think>" + text
     for _ in range(draw(st.integers(0, 2))):
-        text = draw(st.sampled_from(_DAMAGE))(text, draw(st.integers(0, len(text))), draw(st.sampled_from(_SPECKS)))
+        text = draw(st.sampled_from(_DAMAGE))(
+            text, draw(st.integers(0, len(text))), draw(st.sampled_from(_SPECKS))
+        )
     return text
 
 
@@ -450,7 +498,7 @@ def theirs(parser: Callable[[str], Sequence[bool | str]], reply: str) -> str:
         return "refused"
 
 
-@settings(max_examples=1500, deadline=None, derandomize=True)
+@settings(max_examples=400, deadline=None, derandomize=True)
 @given(reply=_near_verdicts(), response_sent=st.booleans())
 @example(reply="User Safety: safe User Safety: unsafe", response_sent=False)
 @example(reply="<think>a<think>b</think>User Safety: safe", response_sent=False)
@@ -488,7 +536,7 @@ def plain(reply: str) -> str:
     return "\n".join(lines)
 
 
-@settings(max_examples=1500, deadline=None, derandomize=True)
+@settings(max_examples=400, deadline=None, derandomize=True)
 @given(reply=_near_verdicts() | st.text(max_size=60), response_sent=st.booleans())
 def test_no_string_that_is_not_a_verdict_parses_as_one(reply: str, response_sent: bool) -> None:
     """A readable verdict, written out again, is the reply it came from, but for the trace and white space."""
@@ -500,14 +548,16 @@ def test_no_string_that_is_not_a_verdict_parses_as_one(reply: str, response_sent
     assert (verdict.response is not None) == response_sent
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     user=st.sampled_from(["safe", "unsafe"]),
     response=st.sampled_from(["safe", "unsafe", None]),
     names=st.lists(st.sampled_from(BUILTIN_CATEGORIES), unique=True, max_size=3),
     trace=st.text(max_size=40) | st.none(),
 )
-def test_every_verdict_can_be_read(user: str, response: str | None, names: list[str], trace: str | None) -> None:
+def test_every_verdict_can_be_read(
+    user: str, response: str | None, names: list[str], trace: str | None
+) -> None:
     """Whatever the grammar can say is read back as it was said."""
     lines = [f"User Safety: {user}"] + ([f"Response Safety: {response}"] if response else [])
     if names and "unsafe" in (user, response):
@@ -520,5 +570,7 @@ def test_every_verdict_can_be_read(user: str, response: str | None, names: list[
 
     assert label(verdict, Side.USER) == user
     assert label(verdict, Side.RESPONSE) == response
-    assert [category.name for category in verdict.categories] == (names if len(lines) > 1 and "unsafe" in (user, response) else [])
+    assert [category.name for category in verdict.categories] == (
+        names if len(lines) > 1 and "unsafe" in (user, response) else []
+    )
     assert verdict.trace == (None if trace is None else trace.strip())

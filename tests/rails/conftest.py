@@ -1,4 +1,4 @@
-"""A real NeMo Guardrails app with the real rails, guard and store; the engine is scripted, the main model echoes."""
+"""A real NeMo Guardrails app, guard and store; the engine is scripted, the main model says one thing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import base64
 import inspect
 import io
-import os
 import textwrap
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,15 +18,13 @@ from nemoguardrails import LLMRails, RailsConfig
 from nemoguardrails.types import LLMResponse, LLMResponseChunk
 from PIL import Image as Pillow
 
-from railscribe.audit import AuditStore, schema
+from railscribe.audit import AuditStore
 from railscribe.rails import rails_path
 from railscribe.rails.binding import attach
 from railscribe.rails.configuration import Configuration
 from railscribe.standing import StandingGuard
 from railscribe.testing import ScriptedEngine
 from railscribe.values import Request
-
-REFUSAL = "I'm sorry, I can't help with that."
 
 
 class MainModel:
@@ -46,7 +43,9 @@ class MainModel:
         self.asked.append(prompt)
         return LLMResponse(content=self.says, reasoning=self.reasoning)
 
-    async def stream_async(self, prompt: Any, *, stop: Any = None, **_: Any) -> AsyncIterator[LLMResponseChunk]:
+    async def stream_async(
+        self, prompt: Any, *, stop: Any = None, **_: Any
+    ) -> AsyncIterator[LLMResponseChunk]:
         self.asked.append(prompt)
         for number, word in enumerate(self.says.split(" ")):
             await asyncio.sleep(0)
@@ -98,27 +97,17 @@ def load_config() -> Callable[[Path], RailsConfig]:
     return load
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An audit database at head, to be copied."""
-    path = tmp_path_factory.mktemp("database") / "audit.db"
-    schema.upgrade(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture(autouse=True)
-def database(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def database(
+    _clean_environment: None, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
     """The environment of one test: an empty audit database and an engine that is never reached."""
-    path = tmp_path / "audit.db"
-    path.write_bytes(empty_database.read_bytes())
-    for name in [name for name in os.environ if name.startswith("RAILSCRIBE_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("RAILSCRIBE_DATABASE_URL", f"sqlite:///{path}")
+    monkeypatch.setenv("RAILSCRIBE_DATABASE_URL", database_url)
     monkeypatch.setenv("RAILSCRIBE_ENGINE", "openai_compatible")
     monkeypatch.setenv("RAILSCRIBE_BASE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("RAILSCRIBE_MODEL", "none")
     monkeypatch.chdir(tmp_path)  # NeMo loads actions from the working directory
-    return f"sqlite:///{path}"
+    return database_url
 
 
 @pytest.fixture(autouse=True)
@@ -134,9 +123,17 @@ def event_loop_of_the_thread(request: pytest.FixtureRequest) -> Iterator[None]:
     asyncio.set_event_loop(None)
 
 
+@pytest.fixture(scope="session")
+def apps() -> dict[tuple[object, ...], LLMRails]:
+    """The apps built so far, by their files: building one takes NeMo longer than a test does."""
+    return {}
+
+
 @pytest.fixture
-def host(tmp_path: Path, database: str) -> Iterator[Callable[..., Host]]:
-    """Build an app from a configuration's files; ``{rails}`` in them stands for the import path."""
+def host(
+    apps: dict[tuple[object, ...], LLMRails], tmp_path_factory: pytest.TempPathFactory, database: str
+) -> Callable[..., Host]:
+    """Give an app of a configuration's files a fresh guard; ``{rails}`` stands for the import path."""
 
     def build(
         config: str,
@@ -147,19 +144,23 @@ def host(tmp_path: Path, database: str) -> Iterator[Callable[..., Host]]:
         reasoning: str | None = None,
         script: Any = judge,
     ) -> Host:
-        folder = tmp_path / "config"
-        for name, text in {"config.yml": config, **({"main.co": colang} if colang else {}), **(files or {})}.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(textwrap.dedent(text).replace("{rails}", rails_path()))
+        texts = {"config.yml": config, **({"main.co": colang} if colang else {}), **(files or {})}
+        key = tuple(texts.items())
         model = MainModel(says, reasoning)
-        app = LLMRails(load(folder), llm=model)
+        if key not in apps:
+            folder = tmp_path_factory.mktemp("config")
+            for name, text in texts.items():
+                (folder / name).write_text(textwrap.dedent(text).replace("{rails}", rails_path()))
+            apps[key] = LLMRails(load(folder), llm=model)
+        app = apps[key]
+        app.update_llm(model)
+        app.events_history_cache.clear()
         engine = ScriptedEngine(script)
         configuration = Configuration.of(app.config)
         attach(app, StandingGuard.stand(configuration.settings, engine=engine), configuration)
         return Host(app=app, engine=engine, model=model, url=database)
 
-    yield build
+    return build
 
 
 @pytest.fixture

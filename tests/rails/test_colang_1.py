@@ -37,7 +37,8 @@ def everything_unsafe(request: Request) -> str:
 
 def outcomes(host: Host) -> list[tuple[str, str, str | None, str]]:
     return [
-        (r["direction"], r["decision"]["outcome"], r["decision"]["cause"], r["enforcement"]) for r in host.records()
+        (r["direction"], r["decision"]["outcome"], r["decision"]["cause"], r["enforcement"])
+        for r in host.records()
     ]
 
 
@@ -100,9 +101,11 @@ def test_an_engine_that_flags_everything_cannot_loop(host: Callable[..., Host], 
 
 @pytest.mark.parametrize("parallel", [False, True])
 def test_an_output_refusal_is_not_judged_again(host: Callable[..., Host], *, parallel: bool) -> None:
-    """The output rail's own refusal does not come back to the output rail, and the next turn is checked again."""
+    """The output rail's refusal does not come back to it, and the next turn is checked again."""
     app = host(
-        BOTH.replace("input: {flows: [railscribe check input]}", "").replace("flows:", f"parallel: {str(parallel).lower()}, flows:"),
+        BOTH.replace("input: {flows: [railscribe check input]}", "").replace(
+            "flows:", f"parallel: {str(parallel).lower()}, flows:"
+        ),
         script=everything_unsafe,
     )
 
@@ -145,7 +148,9 @@ def test_each_rail_has_a_switch_for_undecided(host: Callable[..., Host]) -> None
     ]
 
 
-def test_a_picture_reaches_engine_model_and_record(host: Callable[..., Host], picture: dict[str, Any]) -> None:
+def test_a_picture_reaches_engine_model_and_record(
+    host: Callable[..., Host], picture: dict[str, Any]
+) -> None:
     """Text parts are joined, the picture is judged with them, and the main model still gets it."""
     parts = [{"type": "text", "text": "what is"}, picture, {"type": "text", "text": "this?"}]
     app = host(BOTH)
@@ -192,7 +197,9 @@ def test_rails_exceptions_are_honoured(host: Callable[..., Host]) -> None:
     assert of_input["content"]["type"] == "RailscribeInputRailException"
     assert of_output["content"]["type"] == "RailscribeOutputRailException"
     assert [of_input["content"]["record_id"], of_output["content"]["record_id"]] == ids
-    assert of_input["content"]["message"] == "The input was refused under the policy default (block: Violence)."
+    assert (
+        of_input["content"]["message"] == "The input was refused under the policy default (block: Violence)."
+    )
 
 
 @pytest.mark.parametrize("written", ["$policy=dev-tools-assistant", "(policy=dev-tools-assistant)"])
@@ -232,7 +239,8 @@ def test_a_cancelled_parallel_rail_is_on_record(host: Callable[..., Host]) -> No
 
     flows = '["railscribe check input", "railscribe check input $policy=dev-tools-assistant"]'
     app = host(
-        BOTH.replace("flows: [railscribe check input]", f"parallel: true, flows: {flows}"), script=slow_under_a_policy
+        BOTH.replace("flows: [railscribe check input]", f"parallel: true, flows: {flows}"),
+        script=slow_under_a_policy,
     )
 
     reply = app.ask("forbidden")
@@ -329,7 +337,7 @@ def test_without_a_durable_record_nothing_passes(
 
 
 def test_two_user_messages_in_a_row_are_judged_together(host: Callable[..., Host]) -> None:
-    """The main model reads both, so a harmless second message does not carry an unsafe first one past the rail."""
+    """The main model reads both, so a harmless second does not carry an unsafe first past the rail."""
     app = host(BOTH)
     messages = [
         {"role": "user", "content": "forbidden earlier turn, answered"},
@@ -345,7 +353,7 @@ def test_two_user_messages_in_a_row_are_judged_together(host: Callable[..., Host
 
 
 def test_reasoning_is_judged_with_the_answer(host: Callable[..., Host]) -> None:
-    """NeMo shows the user the model's reasoning, so the output rail judges it too, and none from earlier turns."""
+    """NeMo shows the user the model's reasoning, so the output rail judges it, and none of earlier turns."""
     app = host(BOTH.replace("input: {flows: [railscribe check input]}", ""), reasoning="forbidden plan")
 
     first = app.ask("hello")
@@ -405,7 +413,7 @@ async def test_check_async_runs_the_rails_alone(host: Callable[..., Host]) -> No
 
 
 def test_identity_reaches_the_record_from_a_synchronous_call(host: Callable[..., Host]) -> None:
-    """The ContextVar set around the call into NeMo names the record's tenant, session, request and subject."""
+    """The ContextVar set around the call into NeMo names the record's identity, parallel rails included."""
     app = host(BOTH.replace("flows:", "parallel: true, flows:"))
 
     with use_identity(Identity(tenant="acme", session="s-1", request="r-1", subject="u-1")):
@@ -416,7 +424,7 @@ def test_identity_reaches_the_record_from_a_synchronous_call(host: Callable[...,
 
 
 def test_one_app_serves_several_event_loops(host: Callable[..., Host]) -> None:
-    """Calls from one loop after another, and from two threads at once, share one engine that was started once."""
+    """Calls from one loop after another, and from two threads at once, share one guard."""
     app = host(BOTH)
 
     async def ask() -> Any:
@@ -476,7 +484,9 @@ def test_a_flagged_input_passes(host: Callable[..., Host]) -> None:
     app = host(
         BOTH + "    custom_data: {railscribe: {policy: house.yaml}}\n",
         files={"house.yaml": policy},
-        script=lambda request: Completion(text=UNSAFE if request.response is None else UNSAFE_BOTH, finish_reason="stop"),
+        script=lambda request: Completion(
+            text=UNSAFE if request.response is None else UNSAFE_BOTH, finish_reason="stop"
+        ),
     )
 
     reply = app.ask("hello")

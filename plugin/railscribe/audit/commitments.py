@@ -2,11 +2,11 @@
 
 Rules
 
-1. A commitment is SHA-256, in hex, over four frames: the domain, the kind of content, the salt, the content. A
-   frame is its length as eight bytes, big-endian, then its bytes, so no two inputs run into one another.
-2. Text is committed to as UTF-8, whole, even where less of it is kept; lone surrogates keep their three bytes.
-3. A salt is sixteen random bytes, used once, and lies beside the content. Deleting content deletes its salt, and
-   with it every way to test a guess against the commitment.
+1. A commitment is SHA-256, in hex, over four frames: the domain, the kind of content, the salt, the content.
+   A frame is its length as eight bytes, big-endian, then its bytes, so no two inputs run into one another.
+2. Text is committed to as UTF-8, whole, even where less is kept; lone surrogates keep their three bytes.
+3. A salt is sixteen random bytes, used once, and lies beside the content. Deleting content deletes its salt,
+   and with it every way to test a guess against the commitment.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def new_salt() -> str:
 
 
 def commit(kind: str, salt: str, content: str) -> str:
-    """Return the commitment to *content* of *kind* under *salt*, both digest and salt in hex (rules 1 and 2)."""
+    """Return the commitment to *content* of *kind* under *salt*, a hex string (rules 1 and 2)."""
     digest = hashlib.sha256()
     for part in (_DOMAIN, kind.encode(), bytes.fromhex(salt), content.encode("utf-8", "surrogatepass")):
         digest.update(len(part).to_bytes(8, "big") + part)

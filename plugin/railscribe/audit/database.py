@@ -28,7 +28,8 @@ _WRITES = "railscribe_writes"
 _SQLITE_WAIT_S = 5.0
 _POSTGRESQL_SETTINGS = """
 SELECT set_config('lock_timeout', '5s', false), set_config('statement_timeout', '30s', false),
-       CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END
+       CASE WHEN current_setting('synchronous_commit') = 'off'
+            THEN set_config('synchronous_commit', 'on', false) END
 """
 
 
@@ -42,7 +43,9 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (exc.ArgumentError, ValueError):
-        raise SettingsError("The database URL cannot be read.", hint=example) from None  # it may hold a password
+        raise SettingsError(
+            "The database URL cannot be read.", hint=example
+        ) from None  # it may hold a password
     backend = parsed.drivername.partition("+")[0]
     if backend in ("postgres", "postgresql"):
         return parsed.set(drivername="postgresql+psycopg")
@@ -123,10 +126,13 @@ def _explain(error: exc.SQLAlchemyError, url: URL, doing: str) -> AuditError:
     words, code = str(original).lower(), str(getattr(original, "sqlstate", None) or "")
     where = place(url)
     if "readonly" in words or code == "25006":
-        return AuditError(f"{doing}: the audit database at {where} is read-only.", hint="Check its permissions.")
+        return AuditError(
+            f"{doing}: the audit database at {where} is read-only.", hint="Check its permissions."
+        )
     if "is locked" in words or code in ("55P03", "57014"):
         return AuditError(
-            f"{doing}: the audit database at {where} is locked by another process.", hint="Try again, or end the other."
+            f"{doing}: the audit database at {where} is locked by another process.",
+            hint="Try again, or end the other.",
         )
     if "is full" in words or code == "53100":
         return AuditError(f"{doing}: the disk under the audit database at {where} is full.")
@@ -135,12 +141,19 @@ def _explain(error: exc.SQLAlchemyError, url: URL, doing: str) -> AuditError:
     if "not a database" in words:
         return AuditError(f"{doing}: {where} is not a SQLite database.")
     if "unable to open" in words:
-        return AuditError(f"{doing}: cannot open {where}.", hint="Check that its folder exists and may be written to.")
+        return AuditError(
+            f"{doing}: cannot open {where}.", hint="Check that its folder exists and may be written to."
+        )
     if code in ("3D000",):
         return AuditError(f"{doing}: there is no database at {where}.", hint="Create it: createdb")
     if isinstance(error, exc.OperationalError) and url.drivername != "sqlite" and not code:
-        return AuditError(f"{doing}: cannot reach PostgreSQL at {where}.", hint="Check the address, and that it runs.")
-    return AuditError(f"{doing}: the audit database at {where} failed ({type(original or error).__name__} {code}".rstrip() + ").")
+        return AuditError(
+            f"{doing}: cannot reach PostgreSQL at {where}.", hint="Check the address, and that it runs."
+        )
+    return AuditError(
+        f"{doing}: the audit database at {where} failed ({type(original or error).__name__} {code}".rstrip()
+        + ")."
+    )
 
 
 def _file(url: URL) -> Path:
@@ -181,7 +194,9 @@ def _use_wal(connection: Any, _: object) -> None:
 
 def _begin_sqlite(connection: sa.Connection) -> None:
     writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if writes else 'ON'}")  # connections are pooled: say it each time
+    connection.exec_driver_sql(
+        f"PRAGMA query_only={'OFF' if writes else 'ON'}"
+    )  # connections are pooled: say it each time
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 

@@ -19,17 +19,27 @@ from railscribe.values import Outcome
 Row = dict[str, Any]
 _Mapping = Mapping[Any, Any]
 
-_FLAT = (
-    "id checked_at tenant session request subject direction rail host outcome cause enforcement categories"
-    " deciding_categories user_label user_score response_label response_score policy policy_version policy_digest"
-    " engine model trace_requested trace_received image_use finish_reason total_ms"
-).split()
-_TYPES = {"checked_at": tables.UtcDateTime(), "trace_requested": sa.Boolean(), "trace_received": sa.Boolean()}
-_checks = sa.table("v_checks", *(sa.column(name, _TYPES.get(name, sa.types.NULLTYPE)) for name in _FLAT))
+_checks = sa.table(
+    "v_checks",
+    sa.column("id"),
+    sa.column("checked_at", tables.UtcDateTime()),
+    *map(sa.column, ("tenant", "session", "request", "subject", "direction", "rail", "host")),
+    *map(sa.column, ("outcome", "cause", "enforcement", "categories", "deciding_categories")),
+    *map(sa.column, ("user_label", "user_score", "response_label", "response_score")),
+    *map(sa.column, ("policy", "policy_version", "policy_digest", "engine", "model")),
+    sa.column("trace_requested", sa.Boolean()),
+    sa.column("trace_received", sa.Boolean()),
+    *map(sa.column, ("image_use", "finish_reason", "total_ms")),
+)
 
 
 def list_records(
-    connection: sa.Connection, *, limit: int, outcome: Outcome | None, tenant: str | None, since: datetime | None
+    connection: sa.Connection,
+    *,
+    limit: int,
+    outcome: Outcome | None,
+    tenant: str | None,
+    since: datetime | None,
 ) -> list[Row]:
     """Return the newest *limit* records, flat and without content."""
     query = sa.select(_checks).order_by(_checks.c.checked_at.desc(), _checks.c.id.desc()).limit(limit)
@@ -45,7 +55,11 @@ def list_records(
 def find(connection: sa.Connection, beginning: str) -> list[tuple[datetime, str]]:
     """Return the keys of up to two records whose id begins with *beginning*."""
     records = tables.records.c
-    query = sa.select(records.checked_at, records.id).where(records.id.startswith(beginning, autoescape=True)).limit(2)
+    query = (
+        sa.select(records.checked_at, records.id)
+        .where(records.id.startswith(beginning, autoescape=True))
+        .limit(2)
+    )
     return [(row.checked_at, row.id) for row in connection.execute(query)]
 
 
@@ -54,12 +68,17 @@ def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
     joined = (
         tables.records.join(tables.policies).join(tables.policy_texts).join(tables.engines)
     )  # joined along their foreign keys
-    query = sa.select(tables.records, tables.policies, tables.policy_texts, tables.engines).select_from(joined)
+    query = sa.select(tables.records, tables.policies, tables.policy_texts, tables.engines).select_from(
+        joined
+    )
     query = query.where(tables.records.c.checked_at == key[0], tables.records.c.id == key[1])
     row = connection.execute(query.set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)).mappings().one()
     record = _of(row, tables.records)
     notes = list(_children(connection, tables.record_notes, key))
-    contents = {(content["kind"], content["position"]): content for content in _children(connection, tables.contents, key)}
+    contents = {
+        (content["kind"], content["position"]): content
+        for content in _children(connection, tables.contents, key)
+    }
     return {
         "id": record["id"],
         "checked_at": iso(record["checked_at"]),
@@ -81,7 +100,9 @@ def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
         "completion": _pick(record, "finish_reason", "prompt_tokens", "completion_tokens"),
         "latency_ms": {stage: record[f"{stage}_ms"] for stage in ("render", "engine", "decide", "total")},
         "content": {
-            kind: _content(kind, record[f"{kind}_chars"], record[f"{kind}_commitment"], contents.get((kind, 0)))
+            kind: _content(
+                kind, record[f"{kind}_chars"], record[f"{kind}_commitment"], contents.get((kind, 0))
+            )
             for kind in ("user", "response", "image_text", "trace", "reply")
         },
     }
@@ -96,7 +117,9 @@ def _flat(row: _Mapping) -> Row:
     flat = dict(row)
     flat["checked_at"] = iso(flat["checked_at"])
     for name in ("categories", "deciding_categories"):
-        flat[name] = flat[name].split(", ") if flat[name] else []  # the model separates names by commas, so none holds one
+        flat[name] = (
+            flat[name].split(", ") if flat[name] else []
+        )  # the model separates names by commas, so none holds one
     return flat
 
 
@@ -106,7 +129,11 @@ def _of(row: _Mapping, table: sa.Table) -> Row:
 
 
 def _children(connection: sa.Connection, table: sa.Table, key: tuple[datetime, str]) -> list[Row]:
-    query = sa.select(table).where(table.c.checked_at == key[0], table.c.record_id == key[1]).order_by(table.c.position)
+    query = (
+        sa.select(table)
+        .where(table.c.checked_at == key[0], table.c.record_id == key[1])
+        .order_by(table.c.position)
+    )
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
@@ -116,7 +143,8 @@ def _pick(row: _Mapping, *names: str) -> Row:
 
 def _verdict(record: Row, categories: Iterable[Row], notes: Iterable[Row]) -> Row:
     user, response = (
-        {what: record[f"{side}_{what}"] for what in ("label", "score", "cause")} for side in ("user", "response")
+        {what: record[f"{side}_{what}"] for what in ("label", "score", "cause")}
+        for side in ("user", "response")
     )
     return {
         "user": user,

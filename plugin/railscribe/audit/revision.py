@@ -28,10 +28,14 @@ def require_head(connection: sa.Connection, url: URL) -> None:
     """
     found = revision_of(connection)
     if found is None:
-        raise SchemaRevisionError(f"The database at {place(url)} holds no audit tables yet.", hint=UPGRADE_DATABASE)
+        raise SchemaRevisionError(
+            f"The database at {place(url)} holds no audit tables yet.", hint=UPGRADE_DATABASE
+        )
     refuse_newer(found, url)
     if found != HEAD:
-        message = f"The audit database at {place(url)} is at revision {found}; this version works with {HEAD}."
+        message = (
+            f"The audit database at {place(url)} is at revision {found}; this version works with {HEAD}."
+        )
         raise SchemaRevisionError(message, hint=UPGRADE_DATABASE)
 
 
@@ -42,5 +46,7 @@ def refuse_newer(found: str, url: URL) -> None:
         SchemaRevisionError: it is: a newer Railscribe made it.
     """
     if found > HEAD:
-        message = f"The audit database at {place(url)} is at revision {found}, newer than this version knows ({HEAD})."
+        message = (
+            f"The audit database at {place(url)} is at revision {found}, newer than this version's {HEAD}."
+        )
         raise SchemaRevisionError(message, hint="Upgrade Railscribe: pip install --upgrade railscribe")

@@ -95,7 +95,9 @@ def rows_of(record: Record, *, retention_class: str, keep_chars: int) -> Rows:
         tables.records: [evidence],
         tables.record_categories: list(_categories(record, key)),
         tables.record_notes: list(_notes(record, key)),
-        tables.record_images: [_image(image, place, key, content) for place, image in enumerate(record.exchange.images)],
+        tables.record_images: [
+            _image(image, place, key, content) for place, image in enumerate(record.exchange.images)
+        ],
         tables.contents: content.rows,
     }
     return Rows(shared=shared, own=own)
@@ -103,7 +105,9 @@ def rows_of(record: Record, *, retention_class: str, keep_chars: int) -> Rows:
 
 def fingerprint(engine: EngineInfo) -> str:
     """Return the digest that *engine* is stored under: of its fields as JSON, sorted keys, no white space."""
-    return hashlib.sha256(json.dumps(asdict(engine), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(asdict(engine), sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def _exchange(record: Record, content: _Content) -> Row:

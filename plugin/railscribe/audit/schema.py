@@ -59,7 +59,7 @@ def current(url: str) -> str | None:
 def check(url: str) -> list[str]:
     """Return how the database at *url* differs from what this version expects; an empty list is good.
 
-    Looks at the revision, at tables, columns, indexes and keys, and at views and append-only triggers by name.
+    Looks at the revision, tables, columns, indexes and keys, and at views and append-only triggers by name.
 
     Raises:
         AuditError: it is missing or cannot be read.
@@ -128,11 +128,14 @@ def _missing(connection: sa.Connection) -> list[str]:
     on_sqlite = connection.dialect.name == "sqlite"
     third = "no_replace" if on_sqlite else "no_truncate"
     expected = {*tables.VIEWS, "contents_no_update"}
-    expected |= {f"{table.name}_{what}" for table in tables.EVIDENCE for what in ("no_update", "no_delete", third)}
+    expected |= {
+        f"{table.name}_{what}" for table in tables.EVIDENCE for what in ("no_update", "no_delete", third)
+    }
     query = (
         "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')"
         if on_sqlite
-        else "SELECT tgname FROM pg_trigger WHERE tgenabled <> 'D' UNION SELECT viewname FROM pg_views"
+        else "SELECT tgname FROM pg_trigger WHERE tgenabled <> 'D' AND pg_table_is_visible(tgrelid)"
+        " UNION SELECT viewname FROM pg_views WHERE schemaname = current_schema()"
     )
     return sorted(expected - set(connection.execute(sa.text(query)).scalars()))
 
@@ -142,5 +145,9 @@ def _in_words(difference: Any) -> str:
     if isinstance(difference, list):  # changes to one column come as a list of tuples
         return "; ".join(_in_words(part) for part in difference)
     what, *parts = difference
-    named = [str(getattr(part, "name", None) or part) for part in parts if isinstance(part, (str, sa.schema.SchemaItem))]
+    named = [
+        str(getattr(part, "name", None) or part)
+        for part in parts
+        if isinstance(part, (str, sa.schema.SchemaItem))
+    ]
     return f"{what}: {' '.join(named)}"

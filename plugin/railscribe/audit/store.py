@@ -15,9 +15,10 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timezone
 from decimal import Decimal
+from threading import Lock
 from typing import Any
 
 import sqlalchemy as sa
@@ -45,7 +46,12 @@ class AuditStore:
         self._retention_class = retention_class
         self._keep_chars = keep_chars
         self._known: set[tuple[str, str]] = set()
-        """Shared rows known to be committed. They can be neither changed nor deleted, so this stays true."""
+        """Shared rows known to be committed: they cannot be changed or deleted, so it stays true."""
+        # SQLite has one writer, and those that wait for it sleep and retry by chance. Within a process, a
+        # lock wakes the next one at once.
+        self._turn: AbstractContextManager[object] = (
+            Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        )
 
     @classmethod
     def open(cls, url: str, *, retention_class: str = "default", keep_chars: int = KEEP_CHARS) -> Self:
@@ -74,7 +80,11 @@ class AuditStore:
             AuditError: it could not be made durable; nothing of it was kept.
         """
         rows = rows_of(record, retention_class=self._retention_class, keep_chars=self._keep_chars)
-        with translated(self._url, "Appending a record"), writing(self._engine).begin() as connection:
+        with (
+            self._turn,
+            translated(self._url, "Appending a record"),
+            writing(self._engine).begin() as connection,
+        ):
             self._insert(connection, rows)
         self._known.update((table.name, row["digest"]) for table, row in rows.shared.items())
 
@@ -109,18 +119,23 @@ class AuditStore:
                 return whole(connection, keys[0])
         if keys:
             raise UsageError(f"More than one record's id begins with {beginning!r}.", hint="Give more of it.")
-        raise UsageError(f"No record's id begins with {beginning!r}.", hint="List them: railscribe audit list")
+        raise UsageError(
+            f"No record's id begins with {beginning!r}.", hint="List them: railscribe audit list"
+        )
 
     def select(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Run one SELECT of the operator's in a transaction that cannot write; return its columns and rows.
 
-        Times come as PostgreSQL has them or as SQLite keeps them; both are made text, ``2026-11-22 08:12:53.123456``.
+        Times come back as SQLite keeps them, on both databases: ``2026-11-22 08:12:53.123456``, UTC.
 
         Raises:
+            UsageError: it returns no rows.
             AuditError: the database could not answer it.
         """
         with self._reading() as connection:
             result = connection.execution_options(no_parameters=True).exec_driver_sql(sql)
+            if not result.returns_rows:
+                raise UsageError("The statement returns no rows.", hint="Give one SELECT.")
             rows = [tuple(_plain(value) for value in row) for row in result]
             return list(result.keys()), rows
 

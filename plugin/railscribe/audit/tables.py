@@ -7,7 +7,7 @@ Rules
 3. Content lies in ``contents`` alone; evidence carries its length and its salted commitment.
 4. Rows of one record share its key ``(checked_at, record_id)``, so every table can be partitioned by month.
 5. Text is stored as it came, but for U+0000 and lone surrogates, which PostgreSQL cannot hold: each becomes
-   "␚" and four hex digits, and so does "␚" itself. Readers get the stored form, which every terminal can show.
+   "␚" and four hex digits, and so does "␚" itself. Readers get the stored form: any program can print it.
 """
 
 from __future__ import annotations
@@ -193,7 +193,9 @@ records = _evidence(
     sa.CheckConstraint("(outcome = 'undecided') = (cause IS NOT NULL)", name="undecided_has_cause"),
     sa.CheckConstraint("user_label IN ('safe', 'unsafe', 'unreadable')", name="user_label_known"),
     sa.CheckConstraint("response_label IN ('safe', 'unsafe', 'unreadable')", name="response_label_known"),
-    sa.CheckConstraint("(user_label = 'unreadable') = (user_cause IS NOT NULL)", name="user_unreadable_has_cause"),
+    sa.CheckConstraint(
+        "(user_label = 'unreadable') = (user_cause IS NOT NULL)", name="user_unreadable_has_cause"
+    ),
     sa.CheckConstraint(
         "(coalesce(response_label, '') = 'unreadable') = (response_cause IS NOT NULL)",
         name="response_unreadable_has_cause",

@@ -107,6 +107,7 @@ def with_adapter(model: Any, folder: Path) -> tuple[Any, str]:
         with warnings.catch_warnings():
             # peft 0.21 asks transformers 5 for it by its old name; nothing a user could mend.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # refused below
             adapted = PeftModel.from_pretrained(model, str(folder))
     except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise EngineUnavailableError(

@@ -202,6 +202,8 @@ class OpenAICompatibleEngine(Engine):
                 project="",
                 timeout=openai.Timeout(self.timeout_s, connect=min(_CONNECT_S, self.timeout_s)),
                 max_retries=self._max_retries,
+                # The SDK's own, left behind by a loop that has ended, closes itself in whichever runs then.
+                http_client=openai.DefaultAsyncHttpxClient(),
             )
         return self._clients[loop]
 

@@ -5,7 +5,8 @@ Rules
 1. The user's turn is every human message after the last answer; where there is none (an agent is being handed
    a tool's result), the last human messages before it. System messages are the operator's own words.
 2. A response is the text of the last message. One that only calls tools has none and is undecided: ``empty``.
-3. Identity is the ContextVar's where it was set, else what the run's metadata says, else anonymous.
+3. Identity is the ContextVar's where it was set, else what the run says: ``tenant``, ``session``, ``request``
+   and ``subject`` in its metadata, its thread as the session, its id as the request.
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ def identity_of(config: RunnableConfig, run: UUID) -> Identity:
     named = {
         key: str(metadata[key]) for key in ("tenant", "session", "request", "subject") if metadata.get(key)
     }
-    if "thread_id" in metadata:
-        named.setdefault("session", str(metadata["thread_id"]))
+    thread = metadata.get("thread_id") or (config.get("configurable") or {}).get("thread_id")
+    if thread:
+        named.setdefault("session", str(thread))
     return Identity(**{"request": str(run), **named})
 
 

@@ -87,11 +87,11 @@ def parse_policy(document: Mapping[str, Any], *, lines: Mapping[str, int] | None
     *lines* tells where each field stands, by its dotted path ("categories.0.name"), for the messages.
 
     Raises:
-        PolicyError: with every problem in one message, each with its field.
+        PolicyError: with every problem in one message, a line each, with its field.
     """
     read, found = problems(document)
     if read is None or found:
-        raise PolicyError("; ".join(_place(field, lines or {}) + message for field, message in found))
+        raise PolicyError("\n".join(_place(field, lines or {}) + message for field, message in found))
     return _freeze(read)
 
 

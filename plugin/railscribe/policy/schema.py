@@ -62,7 +62,9 @@ class _Strict(BaseModel):
 class DocumentCategory(_Strict):
     """A category as a document writes it."""
 
-    name: Annotated[_Line, Field(max_length=80), AfterValidator(_speakable)]
+    name: Annotated[
+        str, Field(min_length=1, max_length=80), AfterValidator(_plain), AfterValidator(_speakable)
+    ]
     definition: _Line | None = None
     action: Action | None = None
 
@@ -86,7 +88,7 @@ class Document(_Strict):
     """A policy as it is written."""
 
     name: Annotated[str, AfterValidator(_slug)]
-    version: Annotated[_Line, Field(max_length=50)]
+    version: Annotated[str, Field(min_length=1, max_length=50), AfterValidator(_plain)]
     description: _Line
     mode: Literal["auto", "policy", "taxonomy", "builtin"] = "auto"
     builtin: bool = True
@@ -163,9 +165,12 @@ def _check_minor(document: Document) -> Iterator[Problem]:
         weaker = category.action not in (None, Action.BLOCK)
         if weaker and names_sexual_minor(f"{category.name}: {category.definition}"):
             yield Problem(f"categories.{number}.action", _MINOR_BLOCKS)
-    for number, clause in enumerate(document.allowed):
-        if names_sexual_minor(clause):
-            yield Problem(f"allowed.{number}", f"{SEXUAL_MINOR!r} cannot be allowed by any policy; reword it")
+    permissive = {f"allowed.{number}": clause for number, clause in enumerate(document.allowed)}
+    for field, text in {"description": document.description, **permissive}.items():
+        if names_sexual_minor(text):
+            yield Problem(
+                field, f"{SEXUAL_MINOR!r} cannot be allowed by any policy; say it without naming the two"
+            )
 
 
 def _check_behaviours(document: Document) -> Iterator[Problem]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -32,6 +31,8 @@ from railscribe.values import Cause, Direction, Enforcement, Exchange, Outcome, 
 
 logger = logging.getLogger(__name__)
 
+_HOST = f"nemoguardrails {version('nemoguardrails')}"
+
 
 def init(app: LLMRails) -> None:
     """Give *app* its rails, with a guard as its ``custom_data: {railscribe: ...}`` and the environment say.
@@ -40,6 +41,8 @@ def init(app: LLMRails) -> None:
         RailscribeError: what is missing or misspelt; NeMo shows it as the cause of a ``RuntimeError``.
     """
     configuration = Configuration.of(app.config)
+    if gap := configuration.gap:
+        logger.warning(gap)
     attach(app, StandingGuard.stand(configuration.settings), configuration)
 
 
@@ -82,7 +85,7 @@ class Rails:
     async def _answer(
         self, direction: Direction, context: Mapping[str, Any], events: Events | None, policy: str | None
     ) -> RailOutcome:
-        caller = Caller(rail=_flow(direction) + (" (chunk)" if events is None else ""), host=self._host)
+        caller = Caller(rail=_flow(direction) + (" (chunk)" if events is None else ""), host=_HOST)
         if (
             direction is Direction.OUTPUT
             and events is None
@@ -110,6 +113,11 @@ class Rails:
             # Decoding a picture and reading a policy file take their time.
             exchange, problem = await asyncio.to_thread(read_exchange, turns, self.guard.settings)
             policy = await asyncio.to_thread(self.configuration.policy, name, policy)
+        except asyncio.CancelledError:
+            await self.guard.check(
+                exchange, direction=direction, policy=policy, caller=caller, problem=Cause.CANCELLED
+            )
+            raise
         except Exception as error:  # noqa: BLE001 - rule 1, and it goes on record
             _log(caller, error)
             problem, on_undecided = Cause.NOT_RUN, "block"
@@ -130,10 +138,6 @@ class Rails:
             *(policy.refusal for policy in self.configuration.policies.values()),
         }
         return isinstance(bot_message, str) and bot_message in refusals
-
-    @cached_property
-    def _host(self) -> str:
-        return f"nemoguardrails {version('nemoguardrails')}"
 
 
 def _flow(direction: Direction) -> str:

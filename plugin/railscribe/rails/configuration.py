@@ -51,6 +51,8 @@ class Configuration:
     settings: Settings
     on_undecided: Mapping[Direction, OnUndecided | None]
     folders: tuple[Path, ...]
+    gap: str | None = None
+    """What the host will show unchecked, in a sentence."""
     policies: dict[str, Policy] = field(default_factory=dict)
     """Those named by flows so far; read once."""
 
@@ -76,7 +78,7 @@ class Configuration:
             Direction.INPUT: switches.input.on_undecided,
             Direction.OUTPUT: switches.output.on_undecided,
         }
-        configuration = cls(settings=settings, on_undecided=on_undecided, folders=folders)
+        configuration = cls(settings=settings, on_undecided=on_undecided, folders=folders, gap=_gap(config))
         for name in _policies_named(config):
             configuration._named(name)
         return configuration
@@ -107,6 +109,19 @@ def _switches(given: Mapping[str, Any]) -> _Switches:
             f"custom_data: railscribe: {where}: {problem['msg']}.",
             hint="A rail takes on_undecided: block or allow.",
         ) from None
+
+
+def _gap(config: RailsConfig) -> str | None:
+    streaming = config.rails.output.streaming
+    if not streaming.enabled:
+        return None
+    if config.colang_version != "1.0":
+        return "NeMo Guardrails shows streamed tokens of Colang 2.x unchecked; do not use stream_async."
+    if streaming.stream_first and any(
+        _normalize_flow_id(flow) in _FLOWS for flow in config.rails.output.flows
+    ):
+        return "NeMo Guardrails shows streamed text before it is checked, unless stream_first is false."
+    return None
 
 
 def _folders(config_path: str | None) -> Iterator[Path]:

@@ -188,6 +188,8 @@ def _finish(out: Path, adapted: Any) -> None:
         if isinstance(module, LoraLayer):
             for matrices in (module.lora_A, module.lora_B):
                 matrices.to(torch.bfloat16)
+    # Where the base lay on this machine is nobody's business; its digest is pinned where it is loaded.
+    adapted.peft_config["default"].base_model_name_or_path = "google/gemma-3-270m"
     adapted.save_pretrained(str(out))
     (out / "README.md").unlink(missing_ok=True)  # peft's empty card; ours is written by hand
     (out / _CHECKPOINT).unlink(missing_ok=True)
