@@ -54,12 +54,12 @@ def test_every_package_is_listed() -> None:
 
 @pytest.mark.parametrize(("package", "name"), data_files())
 def test_data_file_is_shipped(package: str, name: str) -> None:
-    """A file beside the code is matched by its package's patterns and lies where the installed package does."""
+    """A file beside the code is matched by its package's patterns and lies in the installed package."""
     patterns = SETUPTOOLS["package-data"].get(package, [])
     shipped = {
         Path(match).as_posix()
         for pattern in patterns
-        for match in glob(pattern, root_dir=PACKAGES[package], recursive=True)  # as setuptools itself does
+        for match in glob(pattern, root_dir=PACKAGES[package], recursive=True)  # noqa: PTH207 - setuptools' own
     }
 
     assert name in shipped

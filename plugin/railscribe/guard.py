@@ -109,14 +109,14 @@ class Guard:
             AuditError: the record could not be made durable, so there is no decision to release.
         """
         policy = policy or self.policy
-        direction = direction or (Direction.INPUT if exchange.response is None else Direction.OUTPUT)
+        direction = direction or direction_of(exchange)
         flags = flags or Flags(thinking=self.settings.think)
         record_id, checked_at = _new_id()
         stages = _Stages()
         rendering = render(policy, thinking=flags.thinking)
         request = build_request(exchange, rendering, flags)
         stages.lap("render")
-        reply = await self._reply(request, problem or _unjudgeable(exchange, direction, self.settings))
+        reply = await self._reply(request, problem or unjudgeable(exchange, direction, self.settings))
         stages.lap("engine")
         verdict = _verdict(reply, exchange, rendering)
         decision = decide(verdict, policy, direction)
@@ -184,8 +184,13 @@ class _Stages:
         self._since = now
 
 
-def _unjudgeable(exchange: Exchange, direction: Direction, settings: Settings) -> Cause | None:
-    """Step (1): why *exchange* cannot go to any engine, if it cannot."""
+def direction_of(exchange: Exchange) -> Direction:
+    """Return the direction that *exchange* was travelling in, going by what it holds."""
+    return Direction.INPUT if exchange.response is None else Direction.OUTPUT
+
+
+def unjudgeable(exchange: Exchange, direction: Direction, settings: Settings) -> Cause | None:
+    """Return why *exchange* cannot go to any engine, if it cannot: step (1)."""
     judged = exchange.user if direction is Direction.INPUT else exchange.response
     if not (judged or "").strip() and not (direction is Direction.INPUT and exchange.images):
         return Cause.EMPTY

@@ -386,7 +386,7 @@ def test_note_on_a_contradicting_trace(trace: str, contradicts: bool) -> None:
 
 
 def test_long_reply_is_read_quickly() -> None:
-    """Neither a long run of spaces nor of half a field makes the reading slow: its work grows with the text."""
+    """The reading's work grows with the text and no faster, whatever the text repeats."""
     for filler in (" ", "User Safety", "<think", "Safety Categories ", "\n"):
         assert causes(parse_reply(SAFE + filler * 50_000 + "x", response_sent=False)) != {None}
 
@@ -400,7 +400,7 @@ _PIECES = (
     "Safety Categories: Violence, PII/Privacy",
     "Safety Categories: User Safety: safe",
     "User Safety: safe or unsafe rating of the user input",
-    "Response Safety: safe or unsafe rating of the assistant response. Omit if no assistant response present.",
+    "Response Safety: safe or unsafe rating of the assistant response. Omit if no response present.",
     "<think>",
     "</think>",
     "<think>\nWell.\n</think>",

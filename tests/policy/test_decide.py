@@ -144,7 +144,7 @@ def test_sexual_minor_blocks_under_a_soft_policy(action: str) -> None:
 
 
 def test_the_other_side_does_not_count() -> None:
-    """An output rail does not refuse a good answer to a bad question, nor an input rail wait for the answer."""
+    """An output rail lets a good answer to a bad question pass, and an input rail a good question."""
     bad_question = verdict(Label.UNSAFE, Label.SAFE, ["Tickets"])
     bad_answer = verdict(Label.SAFE, Label.UNSAFE, ["Tickets"])
 

@@ -182,7 +182,7 @@ _words = (
 def test_no_document_renders_without_its_floor(
     definitions: list[str | None], disallowed: list[str], allowed: list[str], suppressed: list[str]
 ) -> None:
-    """Whatever a document says, it is refused or its text holds one line per clause and the floor among them."""
+    """A document is refused, or its text holds one line per clause and the floor among them."""
     categories = [
         {"name": f"C{n}"} | ({"definition": words} if words else {}) for n, words in enumerate(definitions)
     ]

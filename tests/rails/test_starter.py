@@ -48,7 +48,7 @@ def test_a_written_configuration_runs(
 
 def test_shipped_configurations_run_with_colangpath() -> None:
     """The files as they ship import the rails by name, which COLANGPATH resolves where NeMo cannot."""
-    env = os.environ | {"COLANGPATH": str(_directory().parent.parent), "NEMO_GUARDRAILS_NO_USAGE_STATS": "1"}
+    env = os.environ | {"COLANGPATH": str(_directory().parent.parent), "RAILSCRIBE_MAX_RETRIES": "0"}
     configs = [str(files("railscribe.rails_configs")) + f"/colang_{number}" for number in (1, 2)]
 
     run = subprocess.run(

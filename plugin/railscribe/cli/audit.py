@@ -30,8 +30,12 @@ def list_records(
     if as_json:
         options.print_json(records)
         return
-    columns = ("id", "checked_at", "tenant", "direction", "outcome", "cause", "categories", "policy", "total_ms")
-    print_rows(columns, [[record.get(column) for column in columns] for record in records])
+    for record in reversed(records):  # the newest last, beside the prompt
+        why = record["cause"] or ", ".join(record["deciding_categories"])
+        typer.echo(
+            f"{record['id']}  {record['checked_at'][:19]}  {record['direction']:<6} {record['outcome']:<9} "
+            f"{record['enforcement']:<7}  {record['policy']}{f'  ({why})' if why else ''}"
+        )
 
 
 @app.command()

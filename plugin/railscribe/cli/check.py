@@ -11,7 +11,7 @@ import typer
 
 from railscribe.cli import options
 from railscribe.errors import EngineError, ImageError, UsageError
-from railscribe.guard import Caller, Guard
+from railscribe.guard import Caller, Guard, direction_of, unjudgeable
 from railscribe.images import image_from_bytes, image_from_url
 from railscribe.settings import Settings
 from railscribe.sync import run_sync
@@ -71,13 +71,15 @@ async def _check(
             typer.echo(f"railscribe: {error}", err=True)
             problem = Cause.BAD_IMAGE
     async with Guard.open(settings, start=False) as guard:
+        exchange = Exchange(user=user, response=response, images=images)
+        problem = problem or unjudgeable(exchange, direction_of(exchange), settings)
         if problem is None:
             try:
                 await guard.engine.start()
             except EngineError as error:
                 problem, failure = error.cause, error
         record = await guard.check(
-            Exchange(user=user, response=response, images=images),
+            exchange,
             caller=Caller(rail="check", host="railscribe-cli"),
             problem=problem,
         )

@@ -6,6 +6,7 @@ usage, 3 something outside failed (engine, database, a missing package).
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated, Optional
 
@@ -49,6 +50,8 @@ def root(
 
 def main() -> None:
     """Run the command line and exit with its documented code."""
+    # What goes wrong is said once, below or in the answer; the log is for programs that embed Railscribe.
+    logging.getLogger("railscribe").addHandler(logging.NullHandler())
     try:
         app()
     except RailscribeError as error:

@@ -60,7 +60,7 @@ class Engine(ABC):
             # The message may quote the request, so only the type is repeated.
             raise EngineError(f"The {self.info.name} engine failed ({type(error).__name__}).") from error
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027 - most engines hold nothing
         """Release what the engine holds. Calling it twice is harmless."""
 
     async def __aenter__(self) -> Self:
@@ -70,7 +70,7 @@ class Engine(ABC):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _start(self) -> None:
+    async def _start(self) -> None:  # noqa: B027 - a remote engine may have nothing to load
         """Load or connect; nothing by default."""
 
     @abstractmethod

@@ -197,7 +197,6 @@ class OpenAICompatibleEngine(Engine):
                 base_url=self._base_url,
                 # Never None: the SDK would take OPENAI_API_KEY and its like, and show them to this server.
                 api_key=self._api_key or "none",
-                admin_api_key="",
                 organization="",
                 project="",
                 timeout=openai.Timeout(self.timeout_s, connect=min(_CONNECT_S, self.timeout_s)),

@@ -12,6 +12,7 @@ import math
 import os
 import random
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,10 @@ def train(
         target_modules=_TARGETS,
         layers_to_transform=list(range(recipe.first_layer, model.config.num_hidden_layers)),
     )
-    adapted: Any = get_peft_model(model, config)
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5 for it by its old name; nothing a user could mend.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        adapted: Any = get_peft_model(model, config)
     plan = list(_plan(rows, policies, tokenizer, recipe))
     weights = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=0.01)
