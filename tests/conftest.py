@@ -19,12 +19,13 @@ import sqlalchemy as sa
 from railscribe.audit import AuditStore
 from railscribe.audit.schema import upgrade
 from railscribe.audit.tables import metadata
+from railscribe.settings import Settings
 
 # Set here and not in a fixture: both are read as their packages are imported.
 os.environ.update(HF_HUB_OFFLINE="1", NEMO_GUARDRAILS_NO_USAGE_STATS="1")
 
 _REQUIRED = os.environ.get("RAILSCRIBE_TEST_REQUIRE", "").split(",")
-"""What the environment promises: ``postgres``. A promise that is not kept fails instead of being skipped."""
+"""What the environment promises: ``postgres``, ``embedded``. A promise not kept fails instead of being skipped."""
 
 
 @pytest.fixture(autouse=True)
@@ -149,6 +150,17 @@ def _schemas(url: str) -> Callable[[], str]:
         return f"{url}&options=-csearch_path%3D{name}"
 
     return new
+
+
+@pytest.fixture(scope="session")
+def embedded_weights() -> None:
+    """The embedded guard's base, unpacked: by an earlier start, or now where the environment promised it."""
+    base_weights = pytest.importorskip("railscribe.engines.embedded.base_weights")
+    cache = Settings().cache_dir
+    if "embedded" in _REQUIRED:
+        base_weights.unpacked_base(cache)
+    elif not (cache / f"gemma-3-270m-{base_weights.BASE_SHA256[:12]}").is_dir():
+        pytest.skip("the base model is not unpacked; RAILSCRIBE_TEST_REQUIRE=embedded unpacks it")
 
 
 def _absent(why: str) -> NoReturn:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from railscribe.audit.tables import HEAD
-from tests.cli.conftest import Ran
 
-Run = Callable[..., Ran]
+Run = Callable[..., Any]
+"""The fixture ``railscribe``: runs the command line and returns its code, out and err."""
 
 
 def test_upgrade_current_and_check(railscribe: Run) -> None:

@@ -6,12 +6,13 @@ import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Ran
 
-Run = Callable[..., Ran]
+Run = Callable[..., Any]
+"""The fixture ``railscribe``: runs the command line and returns its code, out and err."""
 
 
 def closed_port() -> str:
@@ -21,7 +22,7 @@ def closed_port() -> str:
         return f"http://127.0.0.1:{probe.getsockname()[1]}/v1"
 
 
-def one_sentence(ran: Ran) -> str:
+def one_sentence(ran: Any) -> str:
     """Return stderr, which must be one line, for people, and no traceback."""
     assert ran.err.startswith("railscribe: "), ran.err
     assert len(ran.err.strip().splitlines()) == 1, ran.err

@@ -6,14 +6,14 @@ import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Ran
-from tests.engines.test_embedded import needs_weights
 
-Run = Callable[..., Ran]
-pytestmark = [pytest.mark.embedded, needs_weights]
+Run = Callable[..., Any]
+"""The fixture ``railscribe``: runs the command line and returns its code, out and err."""
+pytestmark = [pytest.mark.embedded, pytest.mark.usefixtures("embedded_weights")]
 
 
 def test_check_prints_the_promised_shape_and_keeps_a_record(railscribe: Run) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,14 +23,6 @@ from railscribe.nemotron import build_request, parse_reply
 from railscribe.policy import load_policy, render
 from railscribe.settings import Settings
 from railscribe.values import Exchange, Flags, Image, ImageUse, Label, Request
-
-CACHE = Settings().cache_dir
-needs_weights = pytest.mark.skipif(
-    not (CACHE / f"gemma-3-270m-{base_weights.BASE_SHA256[:12]}").is_dir()
-    and "embedded" not in os.environ.get("RAILSCRIBE_TEST_REQUIRE", ""),
-    reason="the base is not unpacked; `make demo` does it, RAILSCRIBE_TEST_REQUIRE=embedded insists",
-)
-
 
 def request_of(
     user: str, response: str | None = None, *, policy: str = "default", thinking: bool = False, image: Image | None = None
@@ -59,7 +50,7 @@ def engine() -> Iterator[EmbeddedEngine]:
 
 
 @pytest.mark.embedded
-@needs_weights
+@pytest.mark.usefixtures("embedded_weights")
 class TestTheGuard:
     """Its verdicts come from its weights."""
 

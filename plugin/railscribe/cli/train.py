@@ -23,6 +23,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The adapter's folder; an interrupted run goes on from there.")],
     policies: Annotated[list[Path], typer.Option(help="A JSON list of policies that rows refer to by name.")] = [],  # noqa: B006
     epochs: Annotated[int, typer.Option(min=1)] = 2,
+    steps: Annotated[int, typer.Option(min=1, help="Stop after so many.")] = 230,
     held_out: Annotated[Optional[Path], typer.Option(help="Write the held-out rows here, for railscribe eval.")] = None,
     base: Annotated[Optional[Path], typer.Option(help="Another copy of the base model; Gemma 3 270M from PyPI if left out.")] = None,
 ) -> None:
@@ -63,7 +64,7 @@ def train(
     columns = (TextColumn("loss {task.fields[loss]:.4f}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("training", total=None, loss=float("nan"))
-        for state in train_adapter(model, tokenizer, to_train, policies=known, out=out, recipe=Recipe(epochs=epochs)):
+        for state in train_adapter(model, tokenizer, to_train, policies=known, out=out, recipe=Recipe(epochs=epochs, steps=steps)):
             bar.update(task, completed=state.step, total=state.steps, loss=state.loss)
     typer.echo(f"{out}: trained in {(time.monotonic() - began) / 60:.1f} minutes", err=True)
 

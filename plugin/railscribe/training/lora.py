@@ -42,6 +42,8 @@ class Recipe:
 
     epochs: int = 2
     """Rows marked ``once`` are spread over them; all others are shown in each."""
+    steps: int = 230
+    """At most; the last epoch is cut short there and the learning rate has come down by then."""
     first_layer: int = 4
     """Layers below keep the base's weights: a cheaper backward pass, and generic features are theirs."""
     rank: int = 16
@@ -90,7 +92,7 @@ def train(
         # peft 0.21 asks transformers 5 for it by its old name; nothing a user could mend.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         adapted: Any = get_peft_model(model, config)
-    plan = list(_plan(rows, policies, tokenizer, recipe))
+    plan = list(_plan(rows, policies, tokenizer, recipe))[: recipe.steps]
     weights = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=0.01)
     scheduler = LambdaLR(optimizer, lambda step: _rate(step, len(plan)))
