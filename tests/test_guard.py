@@ -16,14 +16,28 @@ from railscribe.identity import use_identity
 from railscribe.policy import load_policy
 from railscribe.settings import Settings
 from railscribe.testing import ScriptedEngine
-from railscribe.values import Cause, Direction, Enforcement, Exchange, Identity, Image, ImageUse, Outcome, Record, Request
+from railscribe.values import (
+    Cause,
+    Direction,
+    Enforcement,
+    Exchange,
+    Identity,
+    Image,
+    ImageUse,
+    Outcome,
+    Record,
+    Request,
+)
 
 PICTURE = Image(data=b"png", digest="0" * 64, media_type="image/png", width=2, height=2)
 
 
 def guard_that_says(store: AuditStore, script: Iterable[Any], **settings: Any) -> Guard:
     return Guard(
-        engine=ScriptedEngine(script), store=store, policy=load_policy("default"), settings=Settings(**settings)
+        engine=ScriptedEngine(script),
+        store=store,
+        policy=load_policy("default"),
+        settings=Settings(**settings),
     )
 
 
@@ -84,7 +98,9 @@ async def test_each_direction_decides_on_its_own_side(
         ("", Cause.EMPTY_REPLY),
     ],
 )
-async def test_whatever_fails_is_undecided_refused_and_recorded(store: AuditStore, failure: Any, cause: Cause) -> None:
+async def test_whatever_fails_is_undecided_refused_and_recorded(
+    store: AuditStore, failure: Any, cause: Cause
+) -> None:
     """A failing engine and an unreadable reply are undecided with their cause, and on record."""
     guard = guard_that_says(store, [failure])
 
@@ -198,7 +214,9 @@ async def test_a_cancelled_check_is_on_record_and_stays_cancelled(store: AuditSt
         await asyncio.sleep(60)
         return "User Safety: safe"
 
-    guard = Guard(engine=ScriptedEngine(never), store=store, policy=load_policy("default"), settings=Settings())
+    guard = Guard(
+        engine=ScriptedEngine(never), store=store, policy=load_policy("default"), settings=Settings()
+    )
     task = asyncio.ensure_future(guard.check(Exchange(user="hello")))
     await asyncio.sleep(0.05)
     task.cancel()
@@ -224,7 +242,9 @@ async def test_ids_sort_by_time(store: AuditStore) -> None:
 async def test_a_policy_may_widen_the_sides(store: AuditStore) -> None:
     """An output rail whose policy looks at the user's side too blocks on either."""
     guard = guard_that_says(store, ["User Safety: unsafe\nResponse Safety: safe"])
-    wide = dataclasses.replace(guard.policy, output_sides=guard.policy.input_sides + guard.policy.output_sides)
+    wide = dataclasses.replace(
+        guard.policy, output_sides=guard.policy.input_sides + guard.policy.output_sides
+    )
 
     record = await guard.check(Exchange(user="a", response="b"), policy=wide)
 

@@ -46,11 +46,14 @@ def test_auroc_counts_pairs() -> None:
     """The area is the share of unsafe-safe pairs in the right order, ties half; checked by counting them."""
     rng = random.Random(7)
     rows = [
-        Judged(expected=rng.choice([SAFE, UNSAFE]), said=SAFE, score=rng.randrange(10) / 10) for _ in range(200)
+        Judged(expected=rng.choice([SAFE, UNSAFE]), said=SAFE, score=rng.randrange(10) / 10)
+        for _ in range(200)
     ]
-    pairs = [(u.score, s.score) for u in rows for s in rows if u.expected is UNSAFE and s.expected is SAFE]
+    unsafe = [row.score or 0.0 for row in rows if row.expected is UNSAFE]
+    safe = [row.score or 0.0 for row in rows if row.expected is SAFE]
+    pairs = [(u, s) for u in unsafe for s in safe]
 
-    by_hand = sum(1.0 if u > s else 0.5 if u == s else 0.0 for u, s in pairs) / len(pairs)  # type: ignore[operator]
+    by_hand = sum([1.0 if u > s else 0.5 if u == s else 0.0 for u, s in pairs]) / len(pairs)
 
     assert auroc(rows) == pytest.approx(by_hand)
 

@@ -133,7 +133,9 @@ class Guard:
             rendering=rendering,
             engine=self.engine.info,
             flags=flags,
-            neutralised=tuple(dict.fromkeys(request.neutralised + (completion.neutralised if completion else ()))),
+            neutralised=tuple(
+                dict.fromkeys(request.neutralised + (completion.neutralised if completion else ()))
+            ),
             completion=completion,
             verdict=verdict,
             decision=decision,
@@ -155,7 +157,9 @@ class Guard:
             return _Reply(completion=await self.engine.complete(request))
         except EngineError as error:
             # The type only: a foreign message, or a traceback holding one, may quote the content.
-            logger.warning("engine gave no completion", extra={"cause": error.cause.value, "error": type(error).__name__})
+            logger.warning(
+                "engine gave no completion", extra={"cause": error.cause.value, "error": type(error).__name__}
+            )
             return _Reply(cause=error.cause)
         except asyncio.CancelledError as error:
             # Parallel rails cancel one another; a check that was begun goes on record all the same.
@@ -214,7 +218,9 @@ def _verdict(reply: _Reply, exchange: Exchange, rendering: Rendering) -> Verdict
 
 
 def _enforce(decision: Decision, on_undecided: OnUndecided) -> Enforcement:
-    refused = decision.outcome is Outcome.BLOCK or (decision.outcome is Outcome.UNDECIDED and on_undecided == "block")
+    refused = decision.outcome is Outcome.BLOCK or (
+        decision.outcome is Outcome.UNDECIDED and on_undecided == "block"
+    )
     return Enforcement.REFUSED if refused else Enforcement.PASSED
 
 

@@ -15,7 +15,8 @@ from contextvars import ContextVar
 
 from railscribe.values import Identity
 
-_current: ContextVar[Identity] = ContextVar("railscribe_identity", default=Identity())
+_NOBODY = Identity()
+_current: ContextVar[Identity] = ContextVar("railscribe_identity", default=_NOBODY)
 
 
 def current_identity() -> Identity:

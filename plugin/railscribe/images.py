@@ -62,7 +62,9 @@ def image_from_bytes(data: bytes, settings: Settings) -> Image:
         with Pillow.open(io.BytesIO(data), formats=_FORMATS) as picture:
             width, height = picture.size
             if width * height > settings.max_image_pixels:
-                raise ImageError(f"The image has {width} x {height} pixels; the limit is {settings.max_image_pixels}.")
+                raise ImageError(
+                    f"The image has {width} x {height} pixels; the limit is {settings.max_image_pixels}."
+                )
             if getattr(picture, "n_frames", 1) > 1:
                 raise ImageError("The image is animated, and only one of its frames would be judged.")
             media_type = Pillow.MIME[picture.format or ""]
@@ -72,8 +74,12 @@ def image_from_bytes(data: bytes, settings: Settings) -> Image:
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):  # a warning may be set to raise
         raise ImageError(f"The image unpacks to more than {settings.max_image_pixels} pixels.") from None
     except Exception as error:  # Pillow's decoders raise many types on broken input
-        raise ImageError("The image is corrupt or of an unknown format.", hint=f"Known: {', '.join(_FORMATS)}.") from error
-    return Image(data=data, digest=hashlib.sha256(data).hexdigest(), media_type=media_type, width=width, height=height)
+        raise ImageError(
+            "The image is corrupt or of an unknown format.", hint=f"Known: {', '.join(_FORMATS)}."
+        ) from error
+    return Image(
+        data=data, digest=hashlib.sha256(data).hexdigest(), media_type=media_type, width=width, height=height
+    )
 
 
 def _too_many_bytes(settings: Settings) -> str:

@@ -5,14 +5,18 @@ A NeMo configuration gives the same fields under ``custom_data: {railscribe: ...
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from platformdirs import user_cache_path
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from railscribe.errors import SettingsError
 
@@ -23,7 +27,9 @@ OnUndecided = Literal["block", "allow"]
 class Settings(BaseSettings):
     """Everything that can be configured, with its default."""
 
-    model_config = SettingsConfigDict(env_prefix="RAILSCRIBE_", extra="forbid", toml_file="railscribe.toml", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="RAILSCRIBE_", extra="forbid", toml_file="railscribe.toml", frozen=True
+    )
 
     database_url: str = "sqlite:///railscribe.db"
     """SQLAlchemy URL of the audit database, such as ``postgresql+psycopg://user@host/audit``."""
@@ -85,7 +91,9 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
             for problem in error.errors(include_url=False, include_context=False, include_input=False)
         )
-        sources = "flags, RAILSCRIBE_* variables and railscribe.toml" if os.path.exists("railscribe.toml") else "flags and RAILSCRIBE_* variables"  # noqa: PTH110
+        sources = "flags and RAILSCRIBE_* variables"
+        if Path("railscribe.toml").exists():
+            sources = "flags, RAILSCRIBE_* variables and railscribe.toml"
         raise SettingsError(f"Bad settings: {problems}.", hint=f"Looked at {sources}.") from None
     except ValueError as error:  # a railscribe.toml that is no TOML
         raise SettingsError(f"railscribe.toml cannot be read: {error}.") from error

@@ -34,7 +34,13 @@ def railscribe(tmp_path: Path) -> Callable[..., Ran]:
     def run(*arguments: str, stdin: str | None = None, timeout: float = 120, **environment: str) -> Ran:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RAILSCRIBE_")}
         ran = subprocess.run(
-            [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", "from railscribe.cli.main import main; main()", *arguments],
+            [
+                sys.executable,
+                "-P" if sys.version_info >= (3, 11) else "-s",
+                "-c",
+                "from railscribe.cli.main import main; main()",
+                *arguments,
+            ],
             cwd=tmp_path,
             env={**kept, "COLUMNS": "200", **environment},
             input=stdin,

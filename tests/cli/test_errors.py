@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-
 Run = Callable[..., Any]
 """The fixture ``railscribe``: runs the command line and returns its code, out and err."""
 
@@ -26,7 +25,7 @@ def one_sentence(ran: Any) -> str:
     """Return stderr, which must be one line, for people, and no traceback."""
     assert ran.err.startswith("railscribe: "), ran.err
     assert len(ran.err.strip().splitlines()) == 1, ran.err
-    return ran.err
+    return str(ran.err)
 
 
 def test_a_missing_database_names_the_command(railscribe: Run) -> None:
@@ -63,7 +62,9 @@ def test_wrong_usage_exits_with_two(railscribe: Run, arguments: tuple[str, ...],
 
 def test_a_policy_file_with_a_mistake_is_placed(railscribe: Run, tmp_path: Path) -> None:
     """A malformed policy names file, line and field, and guesses what was meant."""
-    (tmp_path / "house.yaml").write_text('name: house\nversion: "1"\ndescription: d\ndisalowed: [x]\n', encoding="utf-8")
+    (tmp_path / "house.yaml").write_text(
+        'name: house\nversion: "1"\ndescription: d\ndisalowed: [x]\n', encoding="utf-8"
+    )
     railscribe("db", "upgrade")
 
     ran = railscribe("check", "hello", "--policy", "house.yaml")
@@ -158,7 +159,9 @@ def test_a_toml_file_is_read_and_its_mistakes_named(railscribe: Run, tmp_path: P
 def test_flags_beat_the_environment(railscribe: Run, tmp_path: Path) -> None:
     """A flag wins over a RAILSCRIBE_ variable, and the variable over the default."""
     by_variable = railscribe("db", "upgrade", RAILSCRIBE_DATABASE_URL="sqlite:///env.db")
-    railscribe("db", "upgrade", "--database-url", "sqlite:///flag.db", RAILSCRIBE_DATABASE_URL="sqlite:///no.db")
+    railscribe(
+        "db", "upgrade", "--database-url", "sqlite:///flag.db", RAILSCRIBE_DATABASE_URL="sqlite:///no.db"
+    )
 
     assert by_variable.code == 0
     assert {path.name for path in tmp_path.glob("*.db")} == {"env.db", "flag.db"}

@@ -20,7 +20,9 @@ OWN = Path(__file__).parents[2] / "plugin" / "railscribe" / "training" / "rows"
 @pytest.mark.skipif(not OWN.is_dir(), reason="the rows are not part of the wheel")
 def test_every_row_of_ours_has_a_target_that_reads_as_its_labels() -> None:
     """What the model is taught to say is the contract's grammar, and says what the row is labelled."""
-    policies = {document["name"]: document for document in json.loads((OWN / "policies.json").read_text("utf-8"))}
+    policies = {
+        document["name"]: document for document in json.loads((OWN / "policies.json").read_text("utf-8"))
+    }
     count = 0
     for path in sorted(OWN.glob("*.jsonl")):
         for row in read_rows(path):
@@ -56,14 +58,25 @@ def test_the_split_keeps_kin_together() -> None:
 
 def test_a_row_survives_being_written_and_read(tmp_path: Path) -> None:
     """The held-out file reads back as the rows it was written from."""
-    row = row_of({"prompt": "p", "response": "r", "prompt_label": "safe", "response_label": "unsafe", "categories": ["Threat"]}, source="held")
+    row = row_of(
+        {
+            "prompt": "p",
+            "response": "r",
+            "prompt_label": "safe",
+            "response_label": "unsafe",
+            "categories": ["Threat"],
+        },
+        source="held",
+    )
     path = tmp_path / "held.jsonl"
     path.write_text(json.dumps(as_item(row)) + "\n", encoding="utf-8")
 
     assert list(read_rows(path)) == [row]
 
 
-@pytest.mark.parametrize("line", ["{", '{"prompt": "x"}', '{"prompt": "x", "prompt_label": "mostly safe"}', "[]"])
+@pytest.mark.parametrize(
+    "line", ["{", '{"prompt": "x"}', '{"prompt": "x", "prompt_label": "mostly safe"}', "[]"]
+)
 def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: str) -> None:
     """A bad line is refused with its file and number."""
     path = tmp_path / "rows.jsonl"
@@ -84,4 +97,6 @@ def test_the_recipe_maps_hazards_to_the_models_names(tmp_path: Path) -> None:
 
     rows = recipe_rows(path)
 
-    assert [(row.prompt, row.categories, row.prompt_label) for row in rows] == [("a", ("Sexual (minor)",), Label.UNSAFE)]
+    assert [(row.prompt, row.categories, row.prompt_label) for row in rows] == [
+        ("a", ("Sexual (minor)",), Label.UNSAFE)
+    ]

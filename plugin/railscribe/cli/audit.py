@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,8 +19,8 @@ app = typer.Typer(help="What was decided.", no_args_is_help=True, rich_markup_mo
 @app.command("list")
 def list_records(
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 20,
-    outcome: Annotated[Optional[Outcome], typer.Option(help="Only this decision.")] = None,
-    tenant: Annotated[Optional[str], typer.Option(help="Only this tenant.")] = None,
+    outcome: Annotated[Outcome | None, typer.Option(help="Only this decision.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
     database_url: options.DatabaseUrl = None,
     as_json: options.Json = False,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -22,10 +22,14 @@ EXIT_CODES = {Outcome.ALLOW: 0, Outcome.BLOCK: 10, Outcome.FLAG: 11, Outcome.UND
 
 def check(
     text: Annotated[str, typer.Argument(help="The user's text; '-' reads it from standard input.")],
-    response: Annotated[Optional[str], typer.Option(help="The assistant's response; it is then what is decided on.")] = None,
-    image: Annotated[Optional[str], typer.Option(help="A picture's file, or a data: URL.")] = None,
+    response: Annotated[
+        str | None, typer.Option(help="The assistant's response; it is then what is decided on.")
+    ] = None,
+    image: Annotated[str | None, typer.Option(help="A picture's file, or a data: URL.")] = None,
     policy: options.Policy = None,
-    think: Annotated[Optional[bool], typer.Option("--think/--no-think", help="Ask the model for its reasoning.")] = None,
+    think: Annotated[
+        bool | None, typer.Option("--think/--no-think", help="Ask the model for its reasoning.")
+    ] = None,
     engine: options.Engine = None,
     model: options.Model = None,
     adapter: options.Adapter = None,
@@ -141,7 +145,9 @@ def _print(record: Record) -> None:
             score = "" if side.score is None else f"  p(unsafe) {side.score:.3f}"
             typer.echo(f"  {name + ':':<12}{side.label.value}{score}")
     if record.verdict.categories:
-        typer.echo(f"  {'categories:':<12}{', '.join(category.name for category in record.verdict.categories)}")
+        typer.echo(
+            f"  {'categories:':<12}{', '.join(category.name for category in record.verdict.categories)}"
+        )
     if record.image is not None:
         typer.echo(f"  {'picture:':<12}{record.image.use.value}")
     if record.neutralised:
@@ -149,5 +155,7 @@ def _print(record: Record) -> None:
     if record.verdict.trace:
         typer.echo(f"  {'trace:':<12}{' '.join(record.verdict.trace.split())}")
     typer.echo(f"  {'policy:':<12}{record.rendering.policy_name} {record.rendering.policy_version}")
-    typer.echo(f"  {'engine:':<12}{record.engine.name}, {record.engine.model}, {record.latency_ms['engine']:.0f} ms")
+    typer.echo(
+        f"  {'engine:':<12}{record.engine.name}, {record.engine.model}, {record.latency_ms['engine']:.0f} ms"
+    )
     typer.echo(f"  {'record:':<12}{record.id}")

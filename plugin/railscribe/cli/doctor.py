@@ -10,6 +10,7 @@ from typing import NamedTuple
 import typer
 
 from railscribe.audit import AuditStore
+from railscribe.audit.tables import HEAD
 from railscribe.cli import options
 from railscribe.engines import open_engine
 from railscribe.errors import RailscribeError
@@ -39,7 +40,12 @@ def doctor(
 ) -> None:
     """Look at packages, policy, engine and database; exit 1 where something is wrong."""
     settings = options.settings_from(
-        engine=engine, model=model, adapter=adapter, base_url=base_url, policy=policy, database_url=database_url
+        engine=engine,
+        model=model,
+        adapter=adapter,
+        base_url=base_url,
+        policy=policy,
+        database_url=database_url,
     )
     findings = []
     for finding in _findings(settings):
@@ -72,12 +78,13 @@ def _packages() -> Finding:
 
 def _policy(settings: Settings) -> str:
     rendering = render(load_policy(settings.policy))
-    return f"{rendering.policy_name} {rendering.policy_version}, mode {rendering.mode.value}, {len(rendering.text)} characters"
+    named = f"{rendering.policy_name} {rendering.policy_version}"
+    return f"{named}, mode {rendering.mode.value}, {len(rendering.text)} characters"
 
 
 def _database(settings: Settings) -> str:
-    with AuditStore.open(settings.database_url) as store:
-        return f"at revision {store.revision}"
+    with AuditStore.open(settings.database_url):
+        return f"at revision {HEAD}"
 
 
 def _engine(settings: Settings) -> str:
@@ -86,11 +93,15 @@ def _engine(settings: Settings) -> str:
         async with open_engine(settings) as engine:
             started = time.perf_counter()
             request = build_request(
-                Exchange(user="What time does the library open?"), render(load_policy(settings.policy)), Flags()
+                Exchange(user="What time does the library open?"),
+                render(load_policy(settings.policy)),
+                Flags(),
             )
             completion = await engine.complete(request)
             ended = time.perf_counter()
-            verdict = parse_reply(completion.text, response_sent=False, finish_reason=completion.finish_reason)
+            verdict = parse_reply(
+                completion.text, response_sent=False, finish_reason=completion.finish_reason
+            )
             if verdict.user.label is Label.UNREADABLE and verdict.user.cause is not None:
                 raise RailscribeError(
                     f"{engine.info.model} answered, but not with a verdict ({verdict.user.cause.value}).",

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Optional
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -41,11 +41,16 @@ class _Row(NamedTuple):
 
 
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="JSON lines: prompt, prompt_label, response?, response_label?, image?, policy?")],
-    limit: Annotated[Optional[int], typer.Option(min=1, help="Only the first rows.")] = None,
+    file: Annotated[
+        Path,
+        typer.Argument(help="JSON lines: prompt, prompt_label, response?, response_label?, image?, policy?"),
+    ],
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Checks in flight.")] = 8,
     policy: options.Policy = None,
-    think: Annotated[Optional[bool], typer.Option("--think/--no-think", help="Ask the model for its reasoning.")] = None,
+    think: Annotated[
+        bool | None, typer.Option("--think/--no-think", help="Ask the model for its reasoning.")
+    ] = None,
     engine: options.Engine = None,
     model: options.Model = None,
     adapter: options.Adapter = None,
@@ -92,7 +97,8 @@ def _rows(file: Path) -> list[_Row]:
                 raise UsageError(f"{file}, line {number}: prompt is not text.")
         except (ValueError, KeyError, TypeError):
             raise UsageError(
-                f"{file}, line {number}: not a row.", hint='It needs "prompt" and "prompt_label" (safe or unsafe).'
+                f"{file}, line {number}: not a row.",
+                hint='It needs "prompt" and "prompt_label" (safe or unsafe).',
             ) from None
         rows.append(_Row(item, file.parent, number))
     if not rows:
@@ -112,7 +118,13 @@ def _scratch(database_url: str | None) -> Iterator[str]:
 
 
 async def _judge(rows: list[_Row], settings: Settings, concurrency: int) -> list[Record]:
-    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        "[progress.description]{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=False) as progress:
         bar = progress.add_task("loading the guard", total=len(rows))
         async with Guard.open(settings) as guard:
@@ -155,10 +167,14 @@ def _policy(name: str, folder: Path) -> Policy:
 def summary(rows: list[_Row], records: list[Record]) -> dict[str, Any]:
     """Return the figures of *records* against the labels of *rows*, whole and by language and category."""
     prompts, responses = [], []
-    by: dict[str, dict[str, list[Judged]]] = {name: defaultdict(list) for name in ("language", "category", "source")}
+    by: dict[str, dict[str, list[Judged]]] = {
+        name: defaultdict(list) for name in ("language", "category", "source")
+    }
     for row, record in zip(rows, records, strict=True):
         item, verdict = row.item, record.verdict
-        judged = Judged(expected=Label(item["prompt_label"]), said=verdict.user.label, score=verdict.user.score)
+        judged = Judged(
+            expected=Label(item["prompt_label"]), said=verdict.user.label, score=verdict.user.score
+        )
         prompts.append(judged)
         by["language"][item.get("language", "?")].append(judged)
         by["source"][item.get("source", "?")].append(judged)
@@ -166,12 +182,17 @@ def summary(rows: list[_Row], records: list[Record]) -> dict[str, Any]:
             by["category"][category].append(judged)
         if verdict.response is not None and item.get("response_label") in ("safe", "unsafe"):
             side = verdict.response
-            responses.append(Judged(expected=Label(item["response_label"]), said=side.label, score=side.score))
+            responses.append(
+                Judged(expected=Label(item["response_label"]), said=side.label, score=side.score)
+            )
     return {
         "rows": len(rows),
         "prompt": figures(prompts),
         "response": figures(responses),
-        "by": {name: {key: figures(judged) for key, judged in sorted(groups.items())} for name, groups in by.items()},
+        "by": {
+            name: {key: figures(judged) for key, judged in sorted(groups.items())}
+            for name, groups in by.items()
+        },
     }
 
 
@@ -179,7 +200,9 @@ def _print(report: dict[str, Any]) -> None:
     parts = [("prompt", report["prompt"]), ("response", report["response"])]
     for name, groups in report["by"].items():
         parts += [(f"{name} {key}", group) for key, group in groups.items()]
-    print_rows(("", *_COLUMNS), [[label, *(_cell(group[column]) for column in _COLUMNS)] for label, group in parts])
+    print_rows(
+        ("", *_COLUMNS), [[label, *(_cell(group[column]) for column in _COLUMNS)] for label, group in parts]
+    )
 
 
 def _cell(value: float | None) -> str:

@@ -8,21 +8,23 @@ from typing import Annotated
 import typer
 
 from railscribe.cli import options
-from railscribe.errors import MissingExtraError, UsageError
+from railscribe.errors import MissingExtraError
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(help="Where to write it; an existing file is never overwritten.")],
+    directory: Annotated[
+        Path, typer.Argument(help="Where to write it; an existing file is never overwritten.")
+    ],
     colang: Annotated[str, typer.Option(help="Colang version: 1.0 or 2.x.")] = "1.0",
     as_json: options.Json = False,
 ) -> None:
     """Write a ready NeMo Guardrails configuration with Railscribe's rails in it."""
-    if colang not in ("1.0", "2.x"):
-        raise UsageError(f"There is no Colang {colang!r}.", hint="Give 1.0 or 2.x.")
     try:
         from railscribe.rails import write_config
     except ImportError as error:
-        raise MissingExtraError("NeMo Guardrails is not installed.", hint="pip install 'railscribe[nemo]'") from error
+        raise MissingExtraError(
+            "NeMo Guardrails is not installed.", hint="pip install 'railscribe[nemo]'"
+        ) from error
     written = write_config(directory, colang=colang)
     if as_json:
         options.print_json({"written": [str(path) for path in written]})

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
 from railscribe.settings import Settings, load_settings
 
 Engine = Annotated[
-    Optional[str], typer.Option("--engine", help="embedded, transformers or openai_compatible.", show_default=False)
+    str | None,
+    typer.Option("--engine", help="embedded, transformers or openai_compatible.", show_default=False),
 ]
-Model = Annotated[Optional[str], typer.Option("--model", help="The engine's model: a path or a name.", show_default=False)]
-Adapter = Annotated[Optional[str], typer.Option("--adapter", help="A PEFT adapter's folder.", show_default=False)]
+Model = Annotated[
+    str | None, typer.Option("--model", help="The engine's model: a path or a name.", show_default=False)
+]
+Adapter = Annotated[
+    str | None, typer.Option("--adapter", help="A PEFT adapter's folder.", show_default=False)
+]
 BaseUrl = Annotated[
-    Optional[str], typer.Option("--base-url", help="An OpenAI-compatible server, up to and including /v1.", show_default=False)
+    str | None,
+    typer.Option(
+        "--base-url", help="An OpenAI-compatible server, up to and including /v1.", show_default=False
+    ),
 ]
 Policy = Annotated[
-    Optional[str], typer.Option("--policy", help="A ready policy's name, or a YAML or JSON file.", show_default=False)
+    str | None,
+    typer.Option("--policy", help="A ready policy's name, or a YAML or JSON file.", show_default=False),
 ]
 DatabaseUrl = Annotated[
-    Optional[str], typer.Option("--database-url", help="The audit database, an SQLAlchemy URL.", show_default=False)
+    str | None,
+    typer.Option("--database-url", help="The audit database, an SQLAlchemy URL.", show_default=False),
 ]
-TimeoutS = Annotated[Optional[float], typer.Option("--timeout-s", help="Seconds for one engine call.", show_default=False)]
+TimeoutS = Annotated[
+    float | None, typer.Option("--timeout-s", help="Seconds for one engine call.", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from railscribe.cli import options
 from railscribe.engines.embedded import chat_template
@@ -21,11 +28,17 @@ from railscribe.policy import Policy, load_policy, parse_policy, ready_policies
 def train(
     rows: Annotated[list[Path], typer.Argument(help="Files of labelled rows, JSON lines.")],
     out: Annotated[Path, typer.Option(help="The adapter's folder; an interrupted run goes on from there.")],
-    policies: Annotated[list[Path], typer.Option(help="A JSON list of policies that rows refer to by name.")] = [],  # noqa: B006
+    policies: Annotated[
+        list[Path], typer.Option(help="A JSON list of policies that rows refer to by name.")
+    ] = [],  # noqa: B006
     epochs: Annotated[int, typer.Option(min=1)] = 2,
     steps: Annotated[int, typer.Option(min=1, help="Stop after so many.")] = 230,
-    held_out: Annotated[Optional[Path], typer.Option(help="Write the held-out rows here, for railscribe eval.")] = None,
-    base: Annotated[Optional[Path], typer.Option(help="Another copy of the base model; Gemma 3 270M from PyPI if left out.")] = None,
+    held_out: Annotated[
+        Path | None, typer.Option(help="Write the held-out rows here, for railscribe eval.")
+    ] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="Another copy of the base model; Gemma 3 270M from PyPI if left out.")
+    ] = None,
 ) -> None:
     """Train a LoRA adapter for the embedded guard; 8 percent of the rows are held out and never shown to it."""
     try:
@@ -37,7 +50,9 @@ def train(
         from railscribe.training.recipe import recipe_rows
         from railscribe.training.rows import as_item, split
     except ImportError as error:
-        raise MissingExtraError("Training needs torch, transformers and peft.", hint="pip install 'railscribe[embedded]'") from error
+        raise MissingExtraError(
+            "Training needs torch, transformers and peft.", hint="pip install 'railscribe[embedded]'"
+        ) from error
     known: dict[str, Policy] = {name: load_policy(name) for name in ready_policies()}
     # A policy in training has its built-in categories off unless it says otherwise: rows are labelled by its words.
     documents = {
@@ -49,7 +64,9 @@ def train(
     chosen = [row for file in rows for row in recipe_rows(file)]
     unknown = {row.policy for row in chosen if row.policy} - set(known)
     if unknown:
-        raise UsageError(f"Rows refer to unknown policies: {', '.join(sorted(unknown))}.", hint="Give --policies.")
+        raise UsageError(
+            f"Rows refer to unknown policies: {', '.join(sorted(unknown))}.", hint="Give --policies."
+        )
     to_train, apart = split(chosen)
     typer.echo(f"{len(to_train)} rows to train on, {len(apart)} held out", err=True)
     if held_out is not None:
@@ -61,10 +78,18 @@ def train(
     if torch.cuda.is_available():
         model.to("cuda")
     began = time.monotonic()
-    columns = (TextColumn("loss {task.fields[loss]:.4f}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("loss {task.fields[loss]:.4f}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("training", total=None, loss=float("nan"))
-        for state in train_adapter(model, tokenizer, to_train, policies=known, out=out, recipe=Recipe(epochs=epochs, steps=steps)):
+        for state in train_adapter(
+            model, tokenizer, to_train, policies=known, out=out, recipe=Recipe(epochs=epochs, steps=steps)
+        ):
             bar.update(task, completed=state.step, total=state.steps, loss=state.loss)
     typer.echo(f"{out}: trained in {(time.monotonic() - began) / 60:.1f} minutes", err=True)
 
@@ -74,7 +99,9 @@ def _write_held_out(path: Path, items: list[dict[str, Any]], documents: dict[str
     folder = path.parent / "policies"
     folder.mkdir(parents=True, exist_ok=True)
     for name in {item["policy"] for item in items if item.get("policy") in documents}:
-        (folder / f"{name}.json").write_text(json.dumps(documents[name], ensure_ascii=False, indent=1), encoding="utf-8")
+        (folder / f"{name}.json").write_text(
+            json.dumps(documents[name], ensure_ascii=False, indent=1), encoding="utf-8"
+        )
     with path.open("w", encoding="utf-8") as out:
         for item in items:
             if item.get("policy") in documents:

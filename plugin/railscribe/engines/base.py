@@ -42,7 +42,9 @@ class Engine(ABC):
         except EngineError:
             raise
         except Exception as error:
-            raise EngineError(f"The {self.info.name} engine could not start ({type(error).__name__}).") from error
+            raise EngineError(
+                f"The {self.info.name} engine could not start ({type(error).__name__})."
+            ) from error
 
     async def complete(self, request: Request) -> Completion:
         """Return the model's whole reply to *request*.
@@ -55,7 +57,9 @@ class Engine(ABC):
         except EngineError:
             raise
         except (TimeoutError, asyncio.TimeoutError) as error:  # two types before Python 3.11
-            raise EngineTimeoutError(f"The {self.info.name} engine gave no reply within {self.timeout_s:g} s.") from error
+            raise EngineTimeoutError(
+                f"The {self.info.name} engine gave no reply within {self.timeout_s:g} s."
+            ) from error
         except Exception as error:
             # The message may quote the request, so only the type is repeated.
             raise EngineError(f"The {self.info.name} engine failed ({type(error).__name__}).") from error

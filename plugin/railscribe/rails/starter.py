@@ -11,7 +11,6 @@ import json
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 from railscribe.errors import UsageError
 
@@ -29,7 +28,7 @@ def rails_path() -> str:
     return "railscribe/rails" if beside == own else str(own)
 
 
-def write_config(directory: Path | str, colang: Literal["1.0", "2.x"] = "1.0") -> list[Path]:
+def write_config(directory: Path | str, colang: str = "1.0") -> list[Path]:
     """Write a ready configuration into *directory* and return its files.
 
     Raises:

@@ -42,7 +42,12 @@ def encode(row: Row, *, policies: Mapping[str, Policy], tokenizer: Any, rng: ran
 
 def _as_shown(policy: Policy, rng: random.Random) -> Policy:
     """Now and then show a policy as a taxonomy, so that mode B is not met for the first time in service."""
-    if policy.mode == "auto" and policy.categories and (policy.disallowed or policy.allowed) and rng.random() < 0.15:
+    if (
+        policy.mode == "auto"
+        and policy.categories
+        and (policy.disallowed or policy.allowed)
+        and rng.random() < 0.15
+    ):
         return dataclasses.replace(policy, mode="taxonomy", disallowed=())
     return policy
 

@@ -81,7 +81,7 @@ def train(
     """
     torch.manual_seed(recipe.seed)
     for parameter in model.parameters():
-        parameter.requires_grad_(False)
+        parameter.requires_grad_(requires_grad=False)
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
@@ -112,16 +112,22 @@ def train(
         if step % recipe.checkpoint_every == 0:
             _save(out, adapted, optimizer, scheduler, step)
         rate = (time.monotonic() - started) / (step - first)
-        yield Progress(step=step, steps=len(plan), loss=sum(losses) / len(losses), seconds_left=rate * (len(plan) - step))
+        yield Progress(
+            step=step, steps=len(plan), loss=sum(losses) / len(losses), seconds_left=rate * (len(plan) - step)
+        )
     _finish(out, adapted)
 
 
-def _plan(rows: Sequence[Row], policies: Mapping[str, Policy], tokenizer: Any, recipe: Recipe) -> Iterator[list[Example]]:
+def _plan(
+    rows: Sequence[Row], policies: Mapping[str, Policy], tokenizer: Any, recipe: Recipe
+) -> Iterator[list[Example]]:
     for epoch in range(recipe.epochs):
         rng = random.Random(f"{recipe.seed}/{epoch}")  # noqa: S311 - repeatable on purpose
         shown = [row for index, row in enumerate(rows) if not row.once or index % recipe.epochs == epoch]
         examples = [encode(row, policies=policies, tokenizer=tokenizer, rng=rng) for row in shown]
-        yield from batches([example for example in examples if example], tokens=recipe.tokens_per_step, rng=rng)
+        yield from batches(
+            [example for example in examples if example], tokens=recipe.tokens_per_step, rng=rng
+        )
 
 
 def _rate(step: int, steps: int) -> float:

@@ -106,7 +106,9 @@ def recipe_rows(path: Path) -> list[Row]:
     if path.stem == "red_instruct":
         kept.sort(key=lambda row: row.categories == ("Immoral/Unethical",))
         harmful_qa = [row for row in kept if row.categories == ("Immoral/Unethical",)][:200]
-        kept = [row for row in kept if row.categories != ("Immoral/Unethical",)][: cap - len(harmful_qa)] + harmful_qa
+        kept = [row for row in kept if row.categories != ("Immoral/Unethical",)][
+            : cap - len(harmful_qa)
+        ] + harmful_qa
     return kept[:cap]
 
 
@@ -140,7 +142,11 @@ def _relabel(item: dict[str, Any], stem: str) -> dict[str, Any] | None:
         # HateCheck fills templates with seven groups; a template's rows are kin and split together.
         return {**item, "categories": names, "goal": _GROUPS.sub("_", item["prompt"].casefold())}
     names_of = {"jailbreakbench": _JAILBREAKBENCH, "red_instruct": _CATQA}.get(stem, _AILUMINATE)
-    fitting = [known for known in names_of if hazard == known or (stem == "red_instruct" and hazard.startswith(known))]
+    fitting = [
+        known
+        for known in names_of
+        if hazard == known or (stem == "red_instruct" and hazard.startswith(known))
+    ]
     if not fitting:
         return None
     return {**item, "categories": (names_of[max(fitting, key=len)],)}

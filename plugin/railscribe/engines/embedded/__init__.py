@@ -91,7 +91,12 @@ class EmbeddedEngine(TransformersEngine):
     def _load(self) -> Loaded:
         base = self._base or str(unpacked_base(self._cache_dir))
         loaded = load_checkpoint(
-            base, revision=None, adapter=self._adapter, dtype=self._dtype, device=self._device, template=chat_template()
+            base,
+            revision=None,
+            adapter=self._adapter,
+            dtype=self._dtype,
+            device=self._device,
+            template=chat_template(),
         )
         return dataclasses.replace(loaded, revision=self._revision)
 
@@ -100,7 +105,9 @@ class EmbeddedEngine(TransformersEngine):
         if request.image is None:
             return Prepared(request=request)
         if request.image.data is None:
-            raise ModalityError("The picture is given by an address, and an engine in this process fetches none.")
+            raise ModalityError(
+                "The picture is given by an address, and an engine in this process fetches none."
+            )
         words = self._reader.read(request.image)
         if not words:
             raise ModalityError("The embedded guard has no eyes, and no words were found in the picture.")

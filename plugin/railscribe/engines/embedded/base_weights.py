@@ -47,11 +47,13 @@ def unpacked_base(cache_dir: Path) -> Path:
                 _unpack(folder)
             elif _digest(folder / _WEIGHTS) != (folder / _SEAL).read_text(encoding="ascii").strip():
                 raise EngineUnavailableError(
-                    "The unpacked base model has changed on disk.", hint=f"Delete {folder}; it will be unpacked again."
+                    "The unpacked base model has changed on disk.",
+                    hint=f"Delete {folder}; it will be unpacked again.",
                 )
     except Timeout:
         raise EngineUnavailableError(
-            f"Another process has been unpacking the base model for {_WAIT_S} s.", hint="Try again, or look at it."
+            f"Another process has been unpacking the base model for {_WAIT_S} s.",
+            hint="Try again, or look at it.",
         ) from None
     except OSError as error:
         raise EngineUnavailableError(

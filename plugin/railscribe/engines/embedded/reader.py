@@ -29,7 +29,8 @@ class PictureReader:
             from rapidocr_onnxruntime import RapidOCR
         except ImportError as error:
             raise EngineUnavailableError(
-                "The embedded guard needs RapidOCR to read pictures.", hint="pip install 'railscribe[embedded]'"
+                "The embedded guard needs RapidOCR to read pictures.",
+                hint="pip install 'railscribe[embedded]'",
             ) from error
         return RapidOCR()
 
@@ -40,4 +41,6 @@ class PictureReader:
         picture = as_seen(image)
         picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
         lines, _ = self._ocr(numpy.asarray(picture)[:, :, ::-1])  # it expects blue first
-        return "\n".join(text for _, text, confidence in lines or () if float(confidence) >= _LEAST_CONFIDENCE)
+        return "\n".join(
+            text for _, text, confidence in lines or () if float(confidence) >= _LEAST_CONFIDENCE
+        )
