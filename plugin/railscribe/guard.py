@@ -157,9 +157,7 @@ class Guard:
             return _Reply(completion=await self.engine.complete(request))
         except EngineError as error:
             # The type only: a foreign message, or a traceback holding one, may quote the content.
-            logger.warning(
-                "engine gave no completion", extra={"cause": error.cause.value, "error": type(error).__name__}
-            )
+            logger.warning("no completion: %s (%s)", error.cause.value, type(error).__name__)
             return _Reply(cause=error.cause)
         except asyncio.CancelledError as error:
             # Parallel rails cancel one another; a check that was begun goes on record all the same.

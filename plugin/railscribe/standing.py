@@ -7,13 +7,14 @@ Rules
 2. Every check runs on Railscribe's one loop, so it does not matter on which loop the host calls. The caller's
    identity travels along, and so does its cancelling.
 3. Starting is not an engine call and has a limit of its own: loading weights takes longer than judging.
+4. Guards of one process whose settings name the same engine share it: two rails, or two configurations behind
+   one server, load the weights once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import weakref
-from contextlib import ExitStack
 from typing import Any
 
 from typing_extensions import Self
@@ -42,11 +43,10 @@ class StandingGuard(Guard):
             RailscribeError: what is missing, with the command that mends it.
         """
         policy = load_policy(settings.policy)
-        late = LateEngine(engine or open_engine(settings))
-        held = ExitStack()
-        store = held.enter_context(AuditStore.open(settings.database_url))
+        late = _shared_engine(settings) if engine is None else LateEngine(engine)
+        store = AuditStore.open(settings.database_url)
         guard = cls(engine=late, store=store, policy=policy, settings=settings)
-        weakref.finalize(guard, _close, late, held).atexit = False  # the process's end closes everything
+        weakref.finalize(guard, store.close).atexit = False  # the process's end closes everything
         return guard
 
     async def check(self, exchange: Exchange, **how: Any) -> Record:
@@ -71,11 +71,6 @@ class LateEngine(Engine):
         await self._started()
         return await self._engine.complete(request)
 
-    @property
-    def begun(self) -> bool:
-        """Whether there is anything to close."""
-        return self._starting is not None
-
     async def aclose(self) -> None:
         await self._engine.aclose()
 
@@ -84,6 +79,8 @@ class LateEngine(Engine):
 
     async def _started(self) -> None:
         if self._starting is None or (self._starting.done() and _failed(self._starting)):
+            if self._starting is None:
+                weakref.finalize(self, _close, self._engine).atexit = False
             self._starting = asyncio.create_task(self._engine.start())
         # Waiting for the task, not awaiting it: a caller that gives up must not stop it for the others.
         await asyncio.wait({self._starting}, timeout=START_LIMIT_S)
@@ -98,8 +95,32 @@ def _failed(task: asyncio.Task[None]) -> bool:
     return task.cancelled() or task.exception() is not None
 
 
-def _close(engine: LateEngine, held: ExitStack) -> None:
+def _close(engine: Engine) -> None:
     # Called by the garbage collector, perhaps on the one loop itself, so it must not wait.
-    if engine.begun:
-        begin(engine.aclose())
-    held.close()
+    begin(engine.aclose())
+
+
+_ENGINE_SETTINGS = [
+    "engine",
+    "model",
+    "revision",
+    "adapter",
+    "base_url",
+    "api_key",
+    "dtype",
+    "device",
+    "timeout_s",
+    "max_retries",
+    "cache_dir",
+]
+# Weak: an engine that no guard holds any more is closed and forgotten.
+_engines: weakref.WeakValueDictionary[tuple[Any, ...], LateEngine] = weakref.WeakValueDictionary()
+
+
+def _shared_engine(settings: Settings) -> LateEngine:
+    """Return the engine of *settings*, the one that another guard holds already where there is one (rule 4)."""
+    key = tuple(getattr(settings, name) for name in _ENGINE_SETTINGS)
+    engine = _engines.get(key)
+    if engine is None:
+        engine = _engines[key] = LateEngine(open_engine(settings))
+    return engine

@@ -33,6 +33,10 @@ def train(
     ] = [],  # noqa: B006
     epochs: Annotated[int, typer.Option(min=1)] = 2,
     steps: Annotated[int, typer.Option(min=1, help="Stop after so many.")] = 230,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 4e-4,
+    tokens_per_step: Annotated[int, typer.Option(min=64, help="After padding.")] = 2048,
+    start: Annotated[Path | None, typer.Option(help="An adapter to begin with, instead of nothing.")] = None,
+    seed: Annotated[int, typer.Option(help="Another one shows the rows in another order.")] = 20261122,
     held_out: Annotated[
         Path | None, typer.Option(help="Write the held-out rows here, for railscribe eval.")
     ] = None,
@@ -87,9 +91,18 @@ def train(
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("training", total=None, loss=float("nan"))
+        recipe = Recipe(
+            epochs=epochs,
+            steps=steps,
+            learning_rate=learning_rate,
+            tokens_per_step=tokens_per_step,
+            seed=seed,
+        )
         for state in train_adapter(
-            model, tokenizer, to_train, policies=known, out=out, recipe=Recipe(epochs=epochs, steps=steps)
+            model, tokenizer, to_train, policies=known, out=out, recipe=recipe, start=start
         ):
+            if not bar.console.is_terminal and state.step % 20 == 0:
+                typer.echo(f"step {state.step} of {state.steps}, loss {state.loss:.4f}", err=True)
             bar.update(task, completed=state.step, total=state.steps, loss=state.loss)
     typer.echo(f"{out}: trained in {(time.monotonic() - began) / 60:.1f} minutes", err=True)
 

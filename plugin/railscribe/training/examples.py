@@ -14,16 +14,19 @@ from typing import Any, NamedTuple
 from railscribe.nemotron import build_request, chat_messages, template_kwargs
 from railscribe.policy import Policy, render
 from railscribe.training.rows import Row, target_reply
-from railscribe.values import Exchange, Flags
+from railscribe.values import Exchange, Flags, Label
 
 _MAX_TOKENS = 640
 
 
 class Example(NamedTuple):
-    """Token ids of prompt and reply; the loss counts from ``reply_at`` on."""
+    """Token ids of prompt and reply."""
 
     ids: list[int]
     reply_at: int
+    """Where the reply begins; the loss counts from there on."""
+    labels_at: list[int]
+    """Where its labels stand: one for each side."""
 
 
 def encode(row: Row, *, policies: Mapping[str, Policy], tokenizer: Any, rng: random.Random) -> Example | None:
@@ -37,7 +40,23 @@ def encode(row: Row, *, policies: Mapping[str, Policy], tokenizer: Any, rng: ran
     )
     reply = target_reply(row, categories=flags.categories, thinking=flags.thinking)
     ids = prompt + tokenizer(reply + "<end_of_turn>", add_special_tokens=False)["input_ids"]
-    return Example(ids, len(prompt)) if len(ids) <= _MAX_TOKENS else None
+    if len(ids) > _MAX_TOKENS:
+        return None
+    return Example(ids, len(prompt), _labels_at(ids, len(prompt), tokenizer))
+
+
+def _labels_at(ids: Sequence[int], reply_at: int, tokenizer: Any) -> list[int]:
+    """Return the positions of the labels: what follows ``Safety:`` and is one token in Gemma's vocabulary."""
+    field = tokenizer.encode(" Safety:", add_special_tokens=False)
+    words = {
+        tokenizer.encode(f" {label.value}", add_special_tokens=False)[0]
+        for label in (Label.SAFE, Label.UNSAFE)
+    }
+    return [
+        at
+        for at in range(reply_at, len(ids))
+        if ids[at] in words and list(ids[at - len(field) : at]) == field
+    ]
 
 
 def _as_shown(policy: Policy, rng: random.Random) -> Policy:

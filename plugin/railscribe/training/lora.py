@@ -1,8 +1,7 @@
 """LoRA training of a guard adapter on a CPU or a GPU, in float32, resumable.
 
-The vocabulary's 262,144 rows make the output layer dearer than the rest of the model. So the loss is computed at
-the reply's positions only, and over a shortlist of the vocabulary: every token that any reply holds, and the
-frequent ones beside them.
+The vocabulary's 262,144 rows make the output layer dearer than the rest of the model, so the loss is computed at
+the reply's positions only: the hidden states of the prompt never meet it.
 """
 
 from __future__ import annotations
@@ -19,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -31,8 +31,6 @@ from railscribe.training.rows import Row
 logger = logging.getLogger(__name__)
 
 _CHECKPOINT = "checkpoint.pt"
-_FREQUENT = 24_000
-"""Token ids below this are always on the shortlist; Gemma's ids run roughly by frequency."""
 _TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -74,9 +72,11 @@ def train(
     policies: Mapping[str, Policy],
     out: Path,
     recipe: Recipe,
+    start: Path | None = None,
 ) -> Iterator[Progress]:
     """Train an adapter for *model* on *rows*, yielding progress; the adapter is in *out* when it ends.
 
+    *start* is an adapter of the same shape to begin with, instead of nothing.
     A run that was cut off goes on from its last checkpoint in *out*, with the same batches as if it had not been.
     """
     torch.manual_seed(recipe.seed)
@@ -92,17 +92,18 @@ def train(
         # peft 0.21 asks transformers 5 for it by its old name; nothing a user could mend.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         adapted: Any = get_peft_model(model, config)
+    if start is not None:
+        set_peft_model_state_dict(adapted, load_file(start / "adapter_model.safetensors"))
     plan = list(_plan(rows, policies, tokenizer, recipe))[: recipe.steps]
     weights = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=0.01)
     scheduler = LambdaLR(optimizer, lambda step: _rate(step, len(plan)))
-    shortlist = _shortlist(plan)
     done = _resume(out, adapted, optimizer, scheduler)
     adapted.train()
     losses: list[float] = []
     started, first = time.monotonic(), done
     for step, batch in enumerate(plan[done:], start=done + 1):
-        loss = _loss(adapted, batch, shortlist)
+        loss = _loss(adapted, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
@@ -137,14 +138,12 @@ def _rate(step: int, steps: int) -> float:
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def _shortlist(plan: Sequence[Sequence[Example]]) -> torch.Tensor:
-    """Token ids that the loss tells apart, ascending."""
-    said = {token for batch in plan for example in batch for token in example.ids[example.reply_at :]}
-    return torch.tensor(sorted(said.union(range(_FREQUENT))))
+def _loss(adapted: Any, batch: Sequence[Example]) -> torch.Tensor:
+    """Weighted cross-entropy of the replies of *batch*, in nats an example.
 
-
-def _loss(adapted: Any, batch: Sequence[Example], shortlist: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of the reply tokens of *batch*; each example weighs the same."""
+    A label counts whole, and the rest of the reply together as much as one label: in a plain mean the label
+    would weigh less the longer the reply, and unsafe replies are the long ones.
+    """
     width = max(len(example.ids) for example in batch)
     device = next(adapted.parameters()).device
     ids = torch.zeros(len(batch), width, dtype=torch.long)
@@ -155,15 +154,15 @@ def _loss(adapted: Any, batch: Sequence[Example], shortlist: torch.Tensor) -> to
         length = len(example.ids)
         ids[index, :length] = torch.tensor(example.ids)
         mask[index, :length] = 1
-        where += [(index, position - 1) for position in range(example.reply_at, length)]
-        weight += [1 / (length - example.reply_at)] * (length - example.reply_at)
+        others = length - example.reply_at - len(example.labels_at)
+        for position in range(example.reply_at, length):
+            where.append((index, position - 1))
+            weight.append(1.0 if position in example.labels_at else 1 / others)
     causal = adapted.get_base_model()
     hidden = causal.model(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
     rows, columns = (torch.tensor(axis, device=device) for axis in zip(*where, strict=True))
-    shortlist = shortlist.to(device)
-    logits = functional.linear(hidden[rows, columns], causal.lm_head.weight[shortlist])
-    targets = torch.searchsorted(shortlist, ids.to(device)[rows, columns + 1])
-    each = functional.cross_entropy(logits.float(), targets, reduction="none")
+    logits = causal.lm_head(hidden[rows, columns])
+    each = functional.cross_entropy(logits.float(), ids.to(device)[rows, columns + 1], reduction="none")
     return (each * torch.tensor(weight, device=device)).sum() / len(batch)
 
 
