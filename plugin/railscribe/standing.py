@@ -100,19 +100,10 @@ def _close(engine: Engine) -> None:
     begin(engine.aclose())
 
 
-_ENGINE_SETTINGS = [
-    "engine",
-    "model",
-    "revision",
-    "adapter",
-    "base_url",
-    "api_key",
-    "dtype",
-    "device",
-    "timeout_s",
-    "max_retries",
-    "cache_dir",
-]
+_ENGINE_SETTINGS = (
+    *("engine", "model", "revision", "adapter", "base_url", "api_key"),
+    *("dtype", "device", "timeout_s", "max_retries", "cache_dir"),
+)
 # Weak: an engine that no guard holds any more is closed and forgotten.
 _engines: weakref.WeakValueDictionary[tuple[Any, ...], LateEngine] = weakref.WeakValueDictionary()
 

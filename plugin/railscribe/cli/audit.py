@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -60,9 +61,11 @@ def _indented(value: Any) -> str:
     return text if "\n" not in text else "\n    " + text.replace("\n", "\n    ")
 
 
-def print_rows(columns: Any, rows: Any) -> None:
-    """Print *rows* as a table as wide as the terminal, contents taken literally."""
-    table = Table(*columns, header_style="bold", expand=False)
+def print_rows(columns: Any, rows: Any, *, wrap: bool = False) -> None:
+    """Print *rows* as a table as wide as the terminal, contents taken literally, a line each unless *wrap*."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=not wrap)
     for row in rows:
-        table.add_row(*(Text("" if cell is None else " ".join(str(cell).split())[:120]) for cell in row))
+        table.add_row(*(Text("" if cell is None else " ".join(str(cell).split())) for cell in row))
     Console().print(table)

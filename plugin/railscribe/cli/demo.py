@@ -100,7 +100,7 @@ _SQL = (
         "Every check of this run, in the order it was made",
         """\
 SELECT direction, outcome, coalesce(cause, deciding_categories) AS why, policy, image_use AS picture,
-       substr(user_text, 1, 40) AS user_text
+       substr(user_text, 1, 32) AS user_text
 FROM v_checks WHERE session = '{session}' ORDER BY checked_at""",
     ),
     (
@@ -203,7 +203,7 @@ def _query(guard: Guard, session: str, console: Console) -> None:
         sql = template.format(session=session)
         console.print(Text(f"\n-- {title}", style="bold"))
         console.print(Text(f"{sql};"))
-        print_rows(*guard.store.select(sql))
+        print_rows(*guard.store.select(sql), wrap="trace" in sql)
     console.print(
         Text(
             "\nThe records stay: railscribe audit list, railscribe audit show ID. Your own rails: railscribe init DIR."
