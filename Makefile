@@ -4,7 +4,7 @@ BIN := .venv/bin
 # pip itself says too much or nothing; this shows what is large and fails where pip fails.
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
-PIP := $(BIN)/python -m pip --disable-pip-version-check --progress-bar off
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --progress-bar off
 SHOW := | sed -unE 's/^ *(Downloading|Using cached) ([^ ]+\/)?([^ /]+) (\([0-9.]+ [MG]B\)).*$$/      \3 \4/p; s/^Processing .*\/([^/ ]+)$$/      \1/p; s/^Installing collected packages.*/      installing/p'
 # A small CPU-only torch on a machine with no wheel of it at hand: make demo TORCH_INDEX=<PyTorch's CPU index>
 TORCH := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
@@ -39,14 +39,14 @@ wheel-test: .venv/dev-ready
 
 .venv/ready: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "[2/3] installing torch (CPU), about 200 MB"
-	@$(PIP) install $(TORCH) -c constraints.txt 2>.venv/pip.log $(SHOW) || { tail -n 20 .venv/pip.log; exit 1; }
+	@$(PIP) $(TORCH) -c constraints.txt 2>.venv/pip.log $(SHOW) || { tail -n 20 .venv/pip.log; exit 1; }
 	@echo "[3/3] installing Railscribe, NeMo Guardrails, the guard's base model and the rest, about 600 MB"
-	@$(PIP) install -e '.[all]' -c constraints.txt 2>.venv/pip.log $(SHOW) || { tail -n 20 .venv/pip.log; exit 1; }
+	@$(PIP) -e '.[all]' -c constraints.txt 2>.venv/pip.log $(SHOW) || { tail -n 20 .venv/pip.log; exit 1; }
 	@touch $@
 
 .venv/dev-ready: .venv/ready
 	@echo "installing the test tools"
-	@$(PIP) install -e '.[all,dev]' -c constraints.txt 2>.venv/pip.log $(SHOW) || { tail -n 20 .venv/pip.log; exit 1; }
+	@$(PIP) -e '.[all,dev]' -c constraints.txt 2>.venv/pip.log $(SHOW) || { tail -n 20 .venv/pip.log; exit 1; }
 	@touch $@
 
 # An adapter for the embedded guard, in two stages (over an hour on two cores; goes on where it was cut off).
