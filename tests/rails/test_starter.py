@@ -75,7 +75,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 def test_an_unknown_colang_version_is_a_mistake(tmp_path: Path) -> None:
     """Only 1.0 and 2.x can be written."""
     with pytest.raises(UsageError, match=r"1\.0 or 2\.x"):
-        write_config(tmp_path, "3.0")  # type: ignore[arg-type]
+        write_config(tmp_path, "3.0")
 
 
 def test_no_yaml_lies_among_the_rails() -> None:
