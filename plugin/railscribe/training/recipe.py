@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from railscribe.training.rows import Row, row_of
+from railscribe.training.rows import Row, read_rows, row_of
 
 _SEED = 20261122
 
@@ -98,13 +98,11 @@ def recipe_rows(path: Path) -> list[Row]:
 
     Held-out rows are sampled like the others, so the held-out split has the mix of the training split.
     """
-    items = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    kept = list(_mapped(items, path.stem))
+    kept = list(_mapped(path) if path.stem in _CAPS else read_rows(path))
     cap = _CAPS.get(path.stem, len(kept))
     # A sample decided by the seed alone; HarmfulQA would otherwise be half of its file.
     random.Random(_SEED).shuffle(kept)  # noqa: S311 - a sample, not a secret
     if path.stem == "red_instruct":
-        kept.sort(key=lambda row: row.categories == ("Immoral/Unethical",))
         harmful_qa = [row for row in kept if row.categories == ("Immoral/Unethical",)][:200]
         kept = [row for row in kept if row.categories != ("Immoral/Unethical",)][
             : cap - len(harmful_qa)
@@ -112,14 +110,11 @@ def recipe_rows(path: Path) -> list[Row]:
     return kept[:cap]
 
 
-def _mapped(items: list[dict[str, Any]], stem: str) -> Iterator[Row]:
-    for item in items:
-        if stem not in _CAPS:
-            yield row_of(item, source=stem)
-            continue
-        labelled = _relabel(item, stem)
+def _mapped(path: Path) -> Iterator[Row]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        labelled = _relabel(json.loads(line), path.stem) if line.strip() else None
         if labelled is not None:
-            yield replace(row_of(labelled, source=stem), once=True)
+            yield replace(row_of(labelled, source=path.stem), once=True)
 
 
 def _relabel(item: dict[str, Any], stem: str) -> dict[str, Any] | None:
