@@ -1,4 +1,4 @@
-"""The values that travel the one road: exchange, request, completion, verdict, decision, record.
+"""The values that travel the one road: exchange, request, completion, verdict, decision, record, late trace.
 
 All are frozen, slotted and keyword-only. None reads a file, a clock or the environment. Times are aware UTC,
 durations are milliseconds, digests are lower-case SHA-256 hex.
@@ -100,6 +100,71 @@ class Cause(str, Enum):
     BAD_IMAGE = "bad_image"
     # The rail itself failed: an unknown policy, broken settings, a bug.
     NOT_RUN = "not_run"
+
+
+class Reasoning(str, Enum):
+    """When the model is asked to think."""
+
+    OFF = "off"
+    VERDICT = "verdict"
+    """At once: its verdict counts."""
+    DEFERRED = "deferred"
+    """After the decision, in the background: its trace is evidence and decides nothing."""
+
+
+class Review(str, Enum):
+    """Why a person should look at a record. Stored as is; never renamed."""
+
+    TRACE_CONTRADICTS = "trace_contradicts"
+    """A trace came to another label than the verdict after it."""
+    THINK_DISAGREES = "think_disagrees"
+    """With thinking, another label came than without."""
+    TRACE_MISSING = "trace_missing"
+    """A trace was asked for and did not come, or came empty."""
+    SCORE_IN_BAND = "score_in_band"
+    SCORE_MISSING = "score_missing"
+    """There is a review band and the engine gave no score to hold against it."""
+
+
+class LateState(str, Enum):
+    """What became of reasoning that was deferred."""
+
+    RECEIVED = "received"
+    """A reply came, readable or not, with a trace or without."""
+    FAILED = "failed"
+    """The engine gave no reply."""
+    LOST = "lost"
+    """It was never thought to the end."""
+
+
+class Lost(str, Enum):
+    """Why deferred reasoning was lost."""
+
+    QUEUE_FULL = "queue_full"
+    CLOSED = "closed"
+    """The guard was closed, or its event loop ended, before its turn or its end."""
+
+
+class ProbeName(str, Enum):
+    """What ``railscribe doctor`` tries on an engine."""
+
+    POLICY = "policy"
+    TAXONOMY = "taxonomy"
+    CATEGORIES = "categories"
+    THINKING = "thinking"
+    RESPONSE = "response"
+    IMAGE = "image"
+    LOGPROBS = "logprobs"
+
+
+class ProbeResult(str, Enum):
+    """What an engine made of one of them."""
+
+    HONOURED = "honoured"
+    IGNORED = "ignored"
+    REFUSED = "refused"
+    FAILED = "failed"
+    NOT_APPLICABLE = "not_applicable"
 
 
 class ImageUse(str, Enum):
@@ -228,6 +293,10 @@ class EngineInfo:
     backend: str | None = None
     backend_version: str | None = None
     dtype: str | None = None
+    adapter: str | None = None
+    """The adapter's name, where an engine carries several."""
+    decoding: str | None = None
+    """How labels were got: "greedy", or "forced" where the reply's fixed words were given and not decoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,6 +364,24 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """One engine call of several over one exchange: a window of a long text, one picture of several, or the same
+    content again with thinking."""
+
+    user_span: tuple[int, int] | None
+    """Characters of the exchange's text, from and up to; ``None`` where that side was not sent."""
+    response_span: tuple[int, int] | None
+    image: int | None
+    """Which of the exchange's pictures was sent."""
+    completion: Completion | None
+    verdict: Verdict
+    deciding: bool
+    """Whether the record's verdict was taken from this call."""
+    engine_ms: float | None
+    thinking: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One check, whole: what was judged, by what, against what, with which result, for whom and when."""
 
@@ -318,7 +405,60 @@ class Record:
     image: ImageReading | None
     latency_ms: Mapping[str, float]
     """Milliseconds by stage: ``render``, ``engine``, ``decide``; the store adds its own."""
+    pieces: tuple[Piece, ...] = ()
+    """The engine calls, in their order, where there was more than one."""
+    reasoning: Reasoning = Reasoning.OFF
+    """How this very check was thought about: ``deferred`` promises a :class:`LateTrace`."""
+    reviews: tuple[Review, ...] = ()
+    """Why a person should look, as far as it was known when the record was written."""
 
     def __post_init__(self) -> None:
-        if self.checked_at.utcoffset() is None:
-            raise ValueError("checked_at must be an aware datetime")
+        _require_aware(checked_at=self.checked_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateTrace:
+    """What became of one record's deferred reasoning. Each such record gets exactly one, whatever happens."""
+
+    record_id: str
+    checked_at: datetime
+    """The record's; with its id, the key."""
+    requested_at: datetime
+    ended_at: datetime
+    state: LateState
+    cause: Cause | Lost | None = None
+    """Why there is no reply, or why it cannot be read; never unset when failed or lost."""
+    completion: Completion | None = None
+    verdict: Verdict | None = None
+    """Set exactly when received."""
+    disagrees: bool | None = None
+    """Whether it says another label than the record, on a side that both could read."""
+    contradicts: bool | None = None
+    """Whether its trace concludes otherwise than its own verdict; ``None`` where there is no trace."""
+    engine_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        _require_aware(checked_at=self.checked_at, requested_at=self.requested_at, ended_at=self.ended_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One thing that was tried on an engine, and what the engine made of it."""
+
+    name: ProbeName
+    result: ProbeResult
+    detail: str
+    """Our own words on what was seen; never content."""
+    engine: EngineInfo
+    address: str | None
+    """The server's, without user and password; ``None`` in process."""
+    probed_at: datetime
+
+    def __post_init__(self) -> None:
+        _require_aware(probed_at=self.probed_at)
+
+
+def _require_aware(**times: datetime) -> None:
+    for name, time in times.items():
+        if time.utcoffset() is None:
+            raise ValueError(f"{name} must be an aware datetime")

@@ -28,8 +28,16 @@ from railscribe.values import (
     ImageReading,
     ImageUse,
     Label,
+    LateState,
+    LateTrace,
     Outcome,
+    Piece,
+    Probe,
+    ProbeName,
+    ProbeResult,
+    Reasoning,
     Record,
+    Review,
     Side,
     SideVerdict,
     Verdict,
@@ -71,6 +79,65 @@ def any_store(any_url: str) -> Iterator[AuditStore]:
 
 
 @pytest.fixture
+def url_at_0001(empty_url: str) -> str:
+    """The URL of a database as revision 0001 left it, on each of the two databases in turn."""
+    upgrade(empty_url, "0001")
+    return empty_url
+
+
+@pytest.fixture
+def pieces() -> tuple[Piece, ...]:
+    """Two windows of one long exchange; the second, which was thought about, decided."""
+    safe, unsafe = SideVerdict(label=Label.SAFE, score=0.02), SideVerdict(label=Label.UNSAFE, score=0.9)
+    return (
+        Piece(
+            user_span=(0, 10),
+            response_span=None,
+            image=None,
+            completion=Completion(text="User Safety: safe", finish_reason="stop", prompt_tokens=9),
+            verdict=Verdict(user=safe, reply="User Safety: safe"),
+            deciding=False,
+            engine_ms=12.5,
+        ),
+        Piece(
+            user_span=(8, 17),
+            response_span=(0, 5),
+            image=1,
+            completion=None,
+            verdict=Verdict(user=unsafe, response=SideVerdict(label=Label.UNREADABLE, cause=Cause.TIMEOUT)),
+            deciding=True,
+            engine_ms=None,
+            thinking=True,
+        ),
+    )
+
+
+@pytest.fixture
+def late() -> Callable[..., LateTrace]:
+    """Makes a late trace that came for a given record. Arguments replace its fields."""
+    return _late
+
+
+@pytest.fixture
+def fill(pieces: tuple[Piece, ...]) -> Callable[[AuditStore], None]:
+    """Puts something into every table of a store."""
+
+    def fill(store: AuditStore) -> None:
+        record = _blocked(pieces=pieces, reviews=(Review.SCORE_IN_BAND,), reasoning=Reasoning.DEFERRED)
+        store.append(record)
+        store.append_late_trace(_late(record))
+        store.append_probes([_probe()])
+
+    return fill
+
+
+@pytest.fixture
+def probe() -> Callable[..., Probe]:
+    """Makes a probe of an engine behind an address. Arguments replace its fields."""
+    return _probe
+
+
+@pytest.fixture
 def undecided() -> RecordFactory:
     """Makes the least a record can be: a check that came to nothing. Arguments replace its fields."""
     return _undecided
@@ -80,6 +147,37 @@ def undecided() -> RecordFactory:
 def blocked() -> RecordFactory:
     """Makes a record with everything in it that a record can hold. Arguments replace its fields."""
     return _blocked
+
+
+def _late(record: Record, **changes: Any) -> LateTrace:
+    reply = "<think>It asks for a knife.</think>User Safety: unsafe"
+    fields: dict[str, Any] = {
+        "record_id": record.id,
+        "checked_at": record.checked_at,
+        "requested_at": record.checked_at + timedelta(seconds=1),
+        "ended_at": record.checked_at + timedelta(seconds=3),
+        "state": LateState.RECEIVED,
+        "completion": Completion(text=reply, finish_reason="stop", prompt_tokens=80, completion_tokens=20),
+        "verdict": Verdict(
+            user=SideVerdict(label=Label.UNSAFE, score=0.75), trace="It asks for a knife.", reply=reply
+        ),
+        "disagrees": True,
+        "contradicts": False,
+        "engine_ms": 1999.5,
+    }
+    return LateTrace(**{**fields, **changes})
+
+
+def _probe(**changes: Any) -> Probe:
+    fields: dict[str, Any] = {
+        "name": ProbeName.POLICY,
+        "result": ProbeResult.IGNORED,
+        "detail": "the reply names none of the policy's categories",
+        "engine": EngineInfo(name="openai_compatible", model="guard"),
+        "address": "http://127.0.0.1:8000/v1",
+        "probed_at": FIRST,
+    }
+    return Probe(**{**fields, **changes})
 
 
 def _undecided(number: int = 0, **changes: Any) -> Record:

@@ -212,7 +212,9 @@ def test_opening_an_empty_database(empty_url: str) -> None:
         AuditStore.open(empty_url)
 
     assert schema.current(empty_url) is None
-    assert schema.check(empty_url) == ["revision: at none, expected 0001. Run: railscribe db upgrade"]
+    assert schema.check(empty_url) == [
+        f"revision: at none, expected {tables.HEAD}. Run: railscribe db upgrade"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -358,10 +358,10 @@ def test_a_database_that_vanishes(database_url: str, undecided: RecordFactory) -
     assert not path.exists()
 
 
-def test_evidence_cannot_be_changed(any_url: str, blocked: RecordFactory) -> None:
+def test_evidence_cannot_be_changed(any_url: str, fill: Callable[[AuditStore], None]) -> None:
     """UPDATE and DELETE of evidence are refused by the database itself, and nothing has changed."""
     with AuditStore.open(any_url) as store:
-        store.append(blocked())
+        fill(store)
         before = everything(store)
 
         for table, (columns, _) in before.items():
@@ -376,11 +376,14 @@ def test_evidence_cannot_be_changed(any_url: str, blocked: RecordFactory) -> Non
 
 
 @pytest.mark.parametrize("verb", ["INSERT OR REPLACE", "REPLACE", "INSERT OR IGNORE"])
-def test_replacing_evidence_changes_nothing(database_url: str, blocked: RecordFactory, verb: str) -> None:
+def test_replacing_evidence_changes_nothing(
+    database_url: str, fill: Callable[[AuditStore], None], verb: str
+) -> None:
     """SQLite's REPLACE deletes without asking DELETE triggers; it gets nowhere all the same."""
     with AuditStore.open(database_url) as store:
-        store.append(blocked())
+        fill(store)
         before = everything(store)
+        assert all(rows for _, rows in before.values())
 
         other = sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)
         for table, (columns, _) in before.items():

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from railscribe.audit import tables
 from railscribe.audit.commitments import verify
-from railscribe.values import Outcome
+from railscribe.audit.rows import fingerprint
+from railscribe.values import EngineInfo, Outcome, Probe, ProbeName, ProbeResult
 
 Row = dict[str, Any]
 _Mapping = Mapping[Any, Any]
@@ -30,7 +31,9 @@ _checks = sa.table(
     sa.column("trace_requested", sa.Boolean()),
     sa.column("trace_received", sa.Boolean()),
     *map(sa.column, ("image_use", "finish_reason", "total_ms")),
+    *map(sa.column, ("adapter", "decoding", "piece_count", "reasoning")),
 )
+_reviews = sa.table("v_reviews", sa.column("id"), sa.column("reason"))
 
 
 def list_records(
@@ -49,7 +52,35 @@ def list_records(
         query = query.where(_checks.c.tenant == tables.storable(tenant))
     if since is not None:
         query = query.where(_checks.c.checked_at >= since)
-    return [_flat(row) for row in connection.execute(query).mappings()]
+    asked = sa.select(_reviews).where(_reviews.c.id.in_(query.with_only_columns(_checks.c.id)))
+    reviews: dict[str, list[str]] = {}
+    for record_id, reason in connection.execute(asked.order_by(_reviews.c.reason)):
+        reviews.setdefault(record_id, []).append(reason)
+    flat = [_flat(row) for row in connection.execute(query).mappings()]
+    return [{**row, "reviews": reviews.get(row["id"], [])} for row in flat]
+
+
+def latest_probes(connection: sa.Connection, engine: EngineInfo, address: str | None) -> list[Probe]:
+    """Return the latest probe of each name made of *engine* at *address*."""
+    probes = tables.engine_probes.c
+    query = (
+        sa.select(tables.engine_probes)
+        .where(probes.engine_digest == fingerprint(engine), probes.address.is_not_distinct_from(address))
+        .order_by(probes.probed_at)
+    )
+    latest = {row["probe"]: row for row in connection.execute(query).mappings()}
+    return [
+        Probe(
+            name=name,
+            result=ProbeResult(latest[name.value]["result"]),
+            detail=latest[name.value]["detail"],
+            engine=engine,
+            address=address,
+            probed_at=latest[name.value]["probed_at"],
+        )
+        for name in ProbeName
+        if name.value in latest
+    ]
 
 
 def find(connection: sa.Connection, beginning: str) -> list[tuple[datetime, str]]:
@@ -94,9 +125,14 @@ def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
         "engine": {**_of(row, tables.engines), "served_model": record["served_model"]},
         "requested": {"categories": record["categories_requested"], "trace": record["trace_requested"]},
         "trace_received": record["trace_received"],
+        "reasoning": next((note["name"] for note in notes if note["kind"] == "reasoning"), "off"),
+        "reviews": list(
+            connection.execute(sa.select(_reviews.c.reason).where(_reviews.c.id == key[1])).scalars()
+        ),
         "neutralised": [note["name"] for note in notes if note["kind"] == "neutralised"],
         "image": _pick(record, "image_count", "image_use", "image_reader"),
         "images": [_image(image, contents) for image in _children(connection, tables.record_images, key)],
+        "pieces": [_piece(piece, contents) for piece in _children(connection, tables.record_pieces, key)],
         "completion": _pick(record, "finish_reason", "prompt_tokens", "completion_tokens"),
         "latency_ms": {stage: record[f"{stage}_ms"] for stage in ("render", "engine", "decide", "total")},
         "content": {
@@ -105,6 +141,9 @@ def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
             )
             for kind in ("user", "response", "image_text", "trace", "reply")
         },
+        "late_trace": next(
+            (_late_trace(late, contents) for late in _children(connection, tables.late_traces, key)), None
+        ),
     }
 
 
@@ -132,7 +171,7 @@ def _children(connection: sa.Connection, table: sa.Table, key: tuple[datetime, s
     query = (
         sa.select(table)
         .where(table.c.checked_at == key[0], table.c.record_id == key[1])
-        .order_by(table.c.position)
+        .order_by(*table.primary_key)  # whose last column is the position, where there may be several
     )
     return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -141,14 +180,18 @@ def _pick(row: _Mapping, *names: str) -> Row:
     return {name: row[name] for name in names}
 
 
-def _verdict(record: Row, categories: Iterable[Row], notes: Iterable[Row]) -> Row:
-    user, response = (
-        {what: record[f"{side}_{what}"] for what in ("label", "score", "cause")}
+def _sides(row: Row) -> Row:
+    """Return what *row* says on each side; ``None`` where it says nothing."""
+    sides = {
+        side: {what: row[f"{side}_{what}"] for what in ("label", "score", "cause")}
         for side in ("user", "response")
-    )
+    }
+    return {side: said if said["label"] else None for side, said in sides.items()}
+
+
+def _verdict(record: Row, categories: Iterable[Row], notes: Iterable[Row]) -> Row:
     return {
-        "user": user,
-        "response": response if response["label"] else None,
+        **_sides(record),
         "categories": [_pick(category, "name", "said", "known", "deciding") for category in categories],
         "notes": [note["name"] for note in notes if note["kind"] == "note"],
     }
@@ -170,6 +213,46 @@ def _image(image: Row, contents: Mapping[tuple[str, int], Row]) -> Row:
     return {
         **_pick(image, "position", "kind", "media_type", "width", "height", "size_bytes"),
         "content": _content(kind, None, image["commitment"], contents.get((kind, position))),
+    }
+
+
+def _piece(piece: Row, contents: Mapping[tuple[str, int], Row]) -> Row:
+    return {
+        "position": piece["position"],
+        **{f"{side}_span": _span(piece, side) for side in ("user", "response")},
+        **_pick(piece, "image_position", "trace_requested", "deciding"),
+        **_sides(piece),
+        **_pick(piece, "finish_reason", "prompt_tokens", "completion_tokens", "engine_ms"),
+        "reply": _content(
+            "piece_reply",
+            piece["reply_chars"],
+            piece["reply_commitment"],
+            contents.get(("piece_reply", piece["position"])),
+        ),
+    }
+
+
+def _span(piece: Row, side: str) -> list[int] | None:
+    start = piece[f"{side}_from"]
+    return None if start is None else [start, piece[f"{side}_to"]]
+
+
+def _late_trace(late: Row, contents: Mapping[tuple[str, int], Row]) -> Row:
+    return {
+        "requested_at": iso(late["requested_at"]),
+        "ended_at": iso(late["ended_at"]),
+        **_pick(late, "state", "cause", "disagrees", "contradicts"),
+        **_sides(late),
+        **_pick(late, "finish_reason", "prompt_tokens", "completion_tokens", "engine_ms"),
+        **{
+            what: _content(
+                f"late_{what}",
+                late[f"{what}_chars"],
+                late[f"{what}_commitment"],
+                contents.get((f"late_{what}", 0)),
+            )
+            for what in ("trace", "reply")
+        },
     }
 
 

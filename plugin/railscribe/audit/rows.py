@@ -1,4 +1,4 @@
-"""From a record to the rows that keep it: evidence, and the content it commits to. Pure but for fresh salts.
+"""From values to the rows that keep them: evidence, and the content it commits to. Pure but for fresh salts.
 
 Rules
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -23,16 +23,28 @@ import sqlalchemy as sa
 
 from railscribe.audit import tables
 from railscribe.audit.commitments import commit, new_salt
-from railscribe.values import EngineInfo, Image, Record
+from railscribe.values import (
+    Completion,
+    EngineInfo,
+    Image,
+    LateTrace,
+    Piece,
+    Probe,
+    Reasoning,
+    Record,
+    SideVerdict,
+    Verdict,
+)
 
 Row = dict[str, Any]
 
 _LONGEST_NAME = 200  # characters
+_ADDED_TO_ENGINES = ("adapter", "decoding")  # by revision 0002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """What one record becomes, in the order in which it must be inserted."""
+    """What one value becomes, in the order in which it must be inserted."""
 
     shared: dict[sa.Table, Row]
     """Rows kept once by digest, whichever record came first."""
@@ -98,16 +110,61 @@ def rows_of(record: Record, *, retention_class: str, keep_chars: int) -> Rows:
         tables.record_images: [
             _image(image, place, key, content) for place, image in enumerate(record.exchange.images)
         ],
+        tables.record_pieces: [
+            _piece(piece, place, key, content) for place, piece in enumerate(record.pieces)
+        ],
         tables.contents: content.rows,
     }
     return Rows(shared=shared, own=own)
 
 
+def late_rows(late: LateTrace, *, keep_chars: int) -> Rows:
+    """Return the rows of *late*, which lie beside those of its record."""
+    key: Row = {"checked_at": late.checked_at, "record_id": late.record_id}
+    content = _Content(key, keep_chars)
+    trace, reply = (getattr(late.verdict, what, None) for what in ("trace", "reply"))
+    evidence: Row = {
+        **key,
+        "requested_at": late.requested_at,
+        "ended_at": late.ended_at,
+        "state": late.state.value,
+        "cause": late.cause.value if late.cause else None,
+        **_said(late.verdict),
+        "disagrees": late.disagrees,
+        "contradicts": late.contradicts,
+        **_ended(late.completion),
+        "engine_ms": late.engine_ms,
+        "trace_chars": _length(trace),
+        "trace_commitment": content.add("late_trace", trace),
+        "reply_chars": _length(reply),
+        "reply_commitment": content.add("late_reply", reply),
+    }
+    return Rows(shared={}, own={tables.late_traces: [evidence], tables.contents: content.rows})
+
+
+def probe_rows(probe: Probe) -> Rows:
+    """Return the rows of *probe*: its own, and its engine's."""
+    digest = fingerprint(probe.engine)
+    evidence: Row = {
+        "probed_at": probe.probed_at,
+        "engine_digest": digest,
+        "probe": probe.name.value,
+        "address": probe.address,
+        "result": probe.result.value,
+        "detail": probe.detail,
+        "railscribe_version": _railscribe_version(),
+    }
+    shared: dict[sa.Table, Row] = {tables.engines: {"digest": digest, **asdict(probe.engine)}}
+    return Rows(shared=shared, own={tables.engine_probes: [evidence]})
+
+
 def fingerprint(engine: EngineInfo) -> str:
-    """Return the digest that *engine* is stored under: of its fields as JSON, sorted keys, no white space."""
-    return hashlib.sha256(
-        json.dumps(asdict(engine), sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+    """Return the digest that *engine* is stored under: of its fields as JSON, sorted keys, no white space (rule 5)."""
+    fields = asdict(engine)
+    told = {
+        name: value for name, value in fields.items() if value is not None or name not in _ADDED_TO_ENGINES
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _exchange(record: Record, content: _Content) -> Row:
@@ -127,7 +184,7 @@ def _exchange(record: Record, content: _Content) -> Row:
 
 
 def _verdict(record: Record, content: _Content) -> Row:
-    verdict, completion, response = record.verdict, record.completion, record.verdict.response
+    verdict, completion = record.verdict, record.completion
     return {
         "categories_requested": record.flags.categories,
         "trace_requested": record.flags.thinking,
@@ -137,15 +194,27 @@ def _verdict(record: Record, content: _Content) -> Row:
         "reply_chars": _length(verdict.reply),
         "reply_commitment": content.add("reply", verdict.reply),
         "served_model": completion.served_model if completion else None,
-        "finish_reason": completion.finish_reason if completion else None,
-        "prompt_tokens": completion.prompt_tokens if completion else None,
-        "completion_tokens": completion.completion_tokens if completion else None,
-        "user_label": verdict.user.label.value,
-        "user_score": verdict.user.score,
-        "user_cause": verdict.user.cause.value if verdict.user.cause else None,
-        "response_label": response.label.value if response else None,
-        "response_score": response.score if response else None,
-        "response_cause": response.cause.value if response and response.cause else None,
+        **_ended(completion),
+        **_said(verdict),
+    }
+
+
+def _said(verdict: Verdict | None) -> Row:
+    """Return the columns of what one reply said, by side."""
+    said: Row = {}
+    for name in ("user", "response"):
+        side: SideVerdict | None = getattr(verdict, name, None)
+        said[f"{name}_label"] = side.label.value if side else None
+        said[f"{name}_score"] = side.score if side else None
+        said[f"{name}_cause"] = side.cause.value if side and side.cause else None
+    return said
+
+
+def _ended(completion: Completion | None) -> Row:
+    """Return the columns of how one reply ended."""
+    return {
+        name: getattr(completion, name, None)
+        for name in ("finish_reason", "prompt_tokens", "completion_tokens")
     }
 
 
@@ -174,7 +243,13 @@ def _categories(record: Record, key: Row) -> Iterator[Row]:
 
 
 def _notes(record: Record, key: Row) -> Iterator[Row]:
-    for kind, names in (("note", record.verdict.notes), ("neutralised", record.neutralised)):
+    kinds: dict[str, Sequence[str]] = {
+        "note": record.verdict.notes,
+        "neutralised": record.neutralised,
+        "review": [review.value for review in record.reviews],
+        "reasoning": [] if record.reasoning is Reasoning.OFF else [record.reasoning.value],
+    }
+    for kind, names in kinds.items():
         for position, name in enumerate(names):
             yield {**key, "kind": kind, "position": position, "name": name}
 
@@ -190,6 +265,23 @@ def _image(image: Image, position: int, key: Row, content: _Content) -> Row:
         "height": image.height,
         "size_bytes": None if image.data is None else len(image.data),
         "commitment": content.add(kind, what or "", position),
+    }
+
+
+def _piece(piece: Piece, position: int, key: Row, content: _Content) -> Row:
+    user, response = piece.user_span or (None, None), piece.response_span or (None, None)
+    return {
+        **key,
+        "position": position,
+        **dict(zip(("user_from", "user_to", "response_from", "response_to"), user + response, strict=True)),
+        "image_position": piece.image,
+        "trace_requested": piece.thinking,
+        **_said(piece.verdict),
+        **_ended(piece.completion),
+        "engine_ms": piece.engine_ms,
+        "deciding": piece.deciding,
+        "reply_chars": _length(piece.verdict.reply),
+        "reply_commitment": content.add("piece_reply", piece.verdict.reply, position),
     }
 
 

@@ -14,7 +14,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -27,11 +27,11 @@ from sqlalchemy.engine import URL
 from typing_extensions import Self
 
 from railscribe.audit.database import open_engine, parse_url, reading, translated, writing
-from railscribe.audit.reading import find, list_records, whole
+from railscribe.audit.reading import find, latest_probes, list_records, whole
 from railscribe.audit.revision import require_head
-from railscribe.audit.rows import Rows, rows_of
+from railscribe.audit.rows import Rows, late_rows, probe_rows, rows_of
 from railscribe.errors import UsageError
-from railscribe.values import Outcome, Record
+from railscribe.values import EngineInfo, LateTrace, Outcome, Probe, Record
 
 KEEP_CHARS = 100_000
 """Of each text this much is kept; evidence covers the whole."""
@@ -80,13 +80,32 @@ class AuditStore:
             AuditError: it could not be made durable; nothing of it was kept.
         """
         rows = rows_of(record, retention_class=self._retention_class, keep_chars=self._keep_chars)
-        with (
-            self._turn,
-            translated(self._url, "Appending a record"),
-            writing(self._engine).begin() as connection,
-        ):
-            self._insert(connection, rows)
-        self._known.update((table.name, row["digest"]) for table, row in rows.shared.items())
+        self._append([rows], "Appending a record")
+
+    def append_late_trace(self, late: LateTrace) -> None:
+        """Make durable what became of a record's deferred reasoning, once for each record.
+
+        Raises:
+            AuditError: it could not be made durable; nothing of it was kept.
+        """
+        self._append([late_rows(late, keep_chars=self._keep_chars)], "Appending a late trace")
+
+    def append_probes(self, probes: Iterable[Probe]) -> None:
+        """Make *probes* durable, all or none.
+
+        Raises:
+            AuditError: they could not be made durable; none was kept.
+        """
+        self._append([probe_rows(probe) for probe in probes], "Appending probes")
+
+    def probes(self, engine: EngineInfo, address: str | None) -> list[Probe]:
+        """Return the latest probe of each name that was made of *engine* at *address*, in the names' order.
+
+        Raises:
+            AuditError: the database could not be read.
+        """
+        with self._reading() as connection:
+            return latest_probes(connection, engine, address)
 
     def records(
         self,
@@ -97,6 +116,8 @@ class AuditStore:
         since: datetime | None = None,
     ) -> list[dict[str, Any]]:
         """Return the newest *limit* records, newest first: flat, JSON-able, without content.
+
+        ``reviews`` of each are the reasons why a person should look at it, late ones included.
 
         Raises:
             AuditError: the database could not be read.
@@ -148,6 +169,14 @@ class AuditStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _append(self, batch: list[Rows], doing: str) -> None:
+        """Insert *batch* in one transaction, committed."""
+        with self._turn, translated(self._url, doing), writing(self._engine).begin() as connection:
+            for rows in batch:
+                self._insert(connection, rows)
+        for rows in batch:
+            self._known.update((table.name, row["digest"]) for table, row in rows.shared.items())
 
     def _insert(self, connection: sa.Connection, rows: Rows) -> None:
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite

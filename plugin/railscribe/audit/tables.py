@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision this version reads and writes. Revisions are zero-padded, so they compare as text."""
 
 VERSION_TABLE = "railscribe_alembic_version"
@@ -91,8 +91,34 @@ def _real(name: str) -> sa.Column[float]:
     return sa.Column(name, sa.Double, nullable=True)
 
 
-def _flag(name: str) -> sa.Column[bool]:
-    return sa.Column(name, sa.Boolean, nullable=False)
+def _flag(name: str, *, nullable: bool = False) -> sa.Column[bool]:
+    return sa.Column(name, sa.Boolean, nullable=nullable)
+
+
+def _time(name: str, **kwargs: Any) -> sa.Column[datetime]:
+    return sa.Column(name, UtcDateTime, nullable=False, **kwargs)
+
+
+def _said() -> tuple[sa.Column[Any], ...]:
+    """What one reply said, by side."""
+    return (
+        _text("user_label", nullable=True),
+        _real("user_score"),
+        _text("user_cause", nullable=True),
+        _text("response_label", nullable=True),
+        _real("response_score"),
+        _text("response_cause", nullable=True),
+    )
+
+
+def _ended() -> tuple[sa.Column[Any], ...]:
+    """How one reply ended."""
+    return (
+        _text("finish_reason", nullable=True),
+        _number("prompt_tokens", nullable=True),
+        _number("completion_tokens", nullable=True),
+        _real("engine_ms"),
+    )
 
 
 def _of_record() -> tuple[sa.schema.SchemaItem, ...]:
@@ -135,6 +161,8 @@ engines = _evidence(
     _text("backend", nullable=True),
     _text("backend_version", nullable=True),
     _text("dtype", nullable=True),
+    _text("adapter", nullable=True),
+    _text("decoding", nullable=True),
 )
 
 records = _evidence(
@@ -240,6 +268,54 @@ record_images = _evidence(
     _text("commitment"),
 )
 
+record_pieces = _evidence(
+    "record_pieces",
+    *_of_record(),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    _number("user_from", nullable=True),
+    _number("user_to", nullable=True),
+    _number("response_from", nullable=True),
+    _number("response_to", nullable=True),
+    _number("image_position", nullable=True),
+    _flag("trace_requested"),
+    *_said(),
+    *_ended(),
+    _flag("deciding"),
+    _number("reply_chars", nullable=True),
+    _text("reply_commitment", nullable=True),
+)
+
+late_traces = _evidence(
+    "late_traces",
+    *_of_record(),
+    _time("requested_at"),
+    _time("ended_at"),
+    _text("state"),
+    _text("cause", nullable=True),
+    *_said(),
+    _flag("disagrees", nullable=True),
+    _flag("contradicts", nullable=True),
+    *_ended(),
+    _number("trace_chars", nullable=True),
+    _text("trace_commitment", nullable=True),
+    _number("reply_chars", nullable=True),
+    _text("reply_commitment", nullable=True),
+    sa.CheckConstraint("state IN ('received', 'failed', 'lost')", name="state_known"),
+    sa.CheckConstraint("state = 'received' OR cause IS NOT NULL", name="cause_unless_received"),
+)
+
+engine_probes = _evidence(
+    "engine_probes",
+    _time("probed_at", primary_key=True),
+    _text("engine_digest", sa.ForeignKey("engines.digest"), primary_key=True),
+    _text("probe", primary_key=True),
+    _text("address", nullable=True),
+    _text("result"),
+    _text("detail"),
+    _text("railscribe_version"),
+    sa.Index(None, "engine_digest", "probed_at"),
+)
+
 contents = sa.Table(
     "contents",
     metadata,
@@ -251,7 +327,11 @@ contents = sa.Table(
     _flag("truncated"),
 )
 
-EVIDENCE = (policies, policy_texts, engines, records, record_categories, record_notes, record_images)
+EVIDENCE = (
+    *(policies, policy_texts, engines),
+    *(records, record_categories, record_notes, record_images, record_pieces),
+    *(late_traces, engine_probes),
+)
 """Tables whose rows can be neither changed nor deleted."""
 
-VIEWS = ("v_checks", "v_blocked_by_category_day", "v_undecided")
+VIEWS = ("v_checks", "v_blocked_by_category_day", "v_undecided", "v_reviews", "v_late_traces")

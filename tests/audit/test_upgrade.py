@@ -1,0 +1,133 @@
+"""A database of an earlier revision, with records in it, goes on living at the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from railscribe.audit import AuditStore, schema, tables
+from railscribe.audit.database import open_engine, parse_url, reading, writing
+from railscribe.audit.rows import fingerprint, rows_of
+from railscribe.errors import AuditError
+from railscribe.values import EngineInfo, LateTrace, Piece, Record
+
+RecordFactory = Callable[..., Record]
+
+_NEW_TABLES = ("record_pieces", "late_traces", "engine_probes")
+
+
+def append_as_0001(url: str, *records: Record) -> None:
+    """Insert *records* as the version of revision 0001 did, which knew none of what came later."""
+    engine = writing(open_engine(parse_url(url)))
+    with engine.begin() as connection:
+        for record in records:
+            rows = rows_of(record, retention_class="default", keep_chars=1000)
+            for table, row in rows.shared.items():
+                connection.execute(_plain_insert(table, connection), _known(row, connection, table))
+            for table, own in rows.own.items():
+                if own and table.name not in _NEW_TABLES:
+                    connection.execute(_plain_insert(table, connection), own)
+    engine.dispose()
+
+
+def _plain_insert(table: sa.Table, connection: sa.Connection) -> Any:
+    columns = [column["name"] for column in sa.inspect(connection).get_columns(table.name)]
+    old = sa.table(table.name, *(sa.column(name, table.c[name].type) for name in columns))
+    return sa.insert(old)
+
+
+def _known(row: dict[str, Any], connection: sa.Connection, table: sa.Table) -> dict[str, Any]:
+    columns = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+    return {name: value for name, value in row.items() if name in columns}
+
+
+def test_records_of_0001_outlive_the_upgrade(url_at_0001: str, blocked: RecordFactory) -> None:
+    """After the upgrade an old record is whole, says nothing of what was unknown then, and new ones join it."""
+    append_as_0001(url_at_0001, blocked(0))
+
+    schema.upgrade(url_at_0001)
+
+    assert schema.check(url_at_0001) == []
+    with AuditStore.open(url_at_0001) as store:
+        store.append(blocked(1))
+        old, new = (store.record(blocked(number).id) for number in (0, 1))
+        assert store.select("SELECT count(*) FROM engines")[1] == [(1,)]
+        listed = store.records()
+    assert {content["state"] for content in old["content"].values()} == {"intact"}
+    assert (old["pieces"], old["reviews"], old["reasoning"], old["late_trace"]) == ([], [], "off", None)
+    assert {name: value for name, value in old.items() if name not in ("id", "checked_at", "content")} == {
+        name: value for name, value in new.items() if name not in ("id", "checked_at", "content")
+    } | {"images": old["images"]}
+    assert [(row["reviews"], row["piece_count"], row["reasoning"]) for row in listed] == [([], 0, "off")] * 2
+
+
+def test_no_engine_changes_its_digest() -> None:
+    """What was added to engines counts in the digest only where it is set, so old digests still hold."""
+    engine = EngineInfo(name="embedded", model="gemma-3-270m", dtype="float32")
+
+    assert fingerprint(engine) == "558639aec493b03bad738ffcdd218d91f425cd3913d9380f6f3bfe130ab6bd4b"
+    named = [replace(engine, adapter="acme"), replace(engine, decoding="forced")]
+    assert len({fingerprint(engine), *map(fingerprint, named)}) == 3
+    assert set(asdict(engine)) | {"digest"} == set(tables.engines.columns.keys())
+
+
+def test_the_views_keep_their_columns(url_at_0001: str) -> None:
+    """v_checks keeps its columns where they were and gets new ones at its end."""
+    before = columns(url_at_0001)
+    schema.upgrade(url_at_0001)
+
+    after = columns(url_at_0001)
+
+    assert after[: len(before)] == before
+    assert after[len(before) :] == ["adapter", "decoding", "piece_count", "reasoning"]
+
+
+def columns(url: str) -> list[str]:
+    """Return the columns of v_checks."""
+    engine = reading(open_engine(parse_url(url)))
+    with engine.begin() as connection:
+        found = list(connection.execute(sa.text("SELECT * FROM v_checks")).keys())
+    engine.dispose()
+    return found
+
+
+@pytest.mark.parametrize("what", ["record_pieces", "late_traces", "engines"])
+def test_going_back_never_drops_what_0001_cannot_hold(
+    own_url: str,
+    what: str,
+    undecided: RecordFactory,
+    pieces: tuple[Piece, ...],
+    late: Callable[..., LateTrace],
+) -> None:
+    """A downgrade past 0002 is refused while there is evidence that only 0002 has a place for."""
+    record = undecided()
+    with AuditStore.open(own_url) as store:
+        if what == "record_pieces":
+            store.append(replace(record, pieces=pieces))
+        elif what == "engines":
+            store.append(replace(record, engine=replace(record.engine, adapter="acme")))
+        else:
+            store.append(record)
+            store.append_late_trace(late(record))
+
+        with pytest.raises(AuditError, match=f"would drop what . rows of {what} say"):
+            schema.downgrade(own_url, "0001")
+
+    assert schema.check(own_url) == []
+
+
+def test_going_back_keeps_what_0001_can_hold(own_url: str, undecided: RecordFactory) -> None:
+    """A database that never used what is new goes back and up again with its records."""
+    with AuditStore.open(own_url) as store:
+        store.append(undecided())
+
+    schema.downgrade(own_url, "0001")
+    schema.upgrade(own_url)
+
+    assert schema.check(own_url) == []
+    with AuditStore.open(own_url) as store:
+        assert store.record(undecided().id)["decision"]["outcome"] == "undecided"
