@@ -110,3 +110,16 @@ class ModalityError(EngineError):
     """The engine cannot judge this kind of content."""
 
     cause = Cause.MODALITY
+
+
+class BadNumbersError(EngineError):
+    """The model's output is not numbers; its weights or the machine's arithmetic are broken."""
+
+    cause = Cause.BAD_NUMBERS
+
+
+class OutOfMemoryError(EngineError):
+    """There was not enough memory for this request."""
+
+    retryable = True
+    cause = Cause.OUT_OF_MEMORY

@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     revision: str | None = None
     adapter: str | None = None
     """A PEFT adapter for ``transformers``, or in the place of the embedded one."""
+    adapters: dict[str, str] = {}
+    """More adapters by name: folders, or for ``openai_compatible`` the names that the server gives them."""
+    adapter_by_policy: dict[str, str] = {}
+    """Which adapter judges under a policy, by the policy's name. It goes before ``adapter_by_tenant``."""
+    adapter_by_tenant: dict[str, str] = {}
     base_url: str | None = None
     """``openai_compatible``: the server's address up to and including ``/v1``."""
     api_key: SecretStr | None = None
@@ -57,6 +62,20 @@ class Settings(BaseSettings):
     max_retries: int = Field(default=2, ge=0, le=10)
     cache_dir: Path = Field(default_factory=lambda: user_cache_path("railscribe"))
     """Where the embedded guard keeps its unpacked base (about 570 MB)."""
+
+    # In-process engines only.
+    max_batch: int = Field(default=16, ge=1)
+    """Checks in one batch, at most."""
+    batch_tokens: int = Field(default=768, ge=1)
+    """Tokens in one batch, policies not counted; a single longer exchange is a batch of its own."""
+    batch_wait_ms: float = Field(default=2.0, ge=0, le=1000)
+    """How long a check that finds the engine idle waits for others to go with it."""
+    prefix_cache_mb: int = Field(default=256, ge=0)
+    """Memory for policies that the model has read already; the least recently used goes first."""
+    prefix_cache_scope: Literal["all", "tenant"] = "all"
+    """Whether tenants share what the model remembers of a policy."""
+    context_tokens: int | None = Field(default=None, ge=64)
+    """Judge longer exchanges in windows of so many tokens; the model's own limit if left out (embedded: 1,024)."""
 
     max_text_chars: int = Field(default=100_000, gt=0)
     """Longer texts are undecided, cause ``too_long``; the record keeps their beginning."""

@@ -66,6 +66,9 @@ class LateEngine(Engine):
     def info(self) -> EngineInfo:
         return self._engine.info
 
+    def info_for(self, request: Request) -> EngineInfo:
+        return self._engine.info_for(request)
+
     async def complete(self, request: Request) -> Completion:
         # Overridden whole: the wait for the start must not count against the time-out of the call.
         await self._started()
@@ -101,8 +104,9 @@ def _close(engine: Engine) -> None:
 
 
 _ENGINE_SETTINGS = (
-    *("engine", "model", "revision", "adapter", "base_url", "api_key"),
-    *("dtype", "device", "timeout_s", "max_retries", "cache_dir"),
+    *("engine", "model", "revision", "adapter", "adapters", "base_url", "api_key"),
+    *("dtype", "device", "timeout_s", "max_retries", "cache_dir", "context_tokens"),
+    *("max_batch", "batch_tokens", "batch_wait_ms", "prefix_cache_mb"),
 )
 # Weak: an engine that no guard holds any more is closed and forgotten.
 _engines: weakref.WeakValueDictionary[tuple[Any, ...], LateEngine] = weakref.WeakValueDictionary()
@@ -110,8 +114,12 @@ _engines: weakref.WeakValueDictionary[tuple[Any, ...], LateEngine] = weakref.Wea
 
 def _shared_engine(settings: Settings) -> LateEngine:
     """Return the engine of *settings*, the one that another guard holds already where there is one (rule 4)."""
-    key = tuple(getattr(settings, name) for name in _ENGINE_SETTINGS)
+    key = tuple(_hashable(getattr(settings, name)) for name in _ENGINE_SETTINGS)
     engine = _engines.get(key)
     if engine is None:
         engine = _engines[key] = LateEngine(open_engine(settings))
     return engine
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(sorted(value.items())) if isinstance(value, dict) else value

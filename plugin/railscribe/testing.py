@@ -19,6 +19,7 @@ import inspect
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any
 
 from PIL import Image as Pillow
 
@@ -234,3 +235,15 @@ class EngineContract(ABC):
 
         assert cancelled
         assert completion.text
+
+
+def long_policy(tokenizer: Any, tokens: int) -> str:
+    """Return a taxonomy of about *tokens* tokens of *tokenizer*, for measuring: names, each with a definition."""
+    lines = ["- Violence (threatening, planning or glorifying physical harm to people or animals)"]
+    number = 0
+    while len(tokenizer.encode("\n".join(lines))) < tokens:
+        number += 1
+        lines.append(
+            f"- Topic {number} (talk of matters that department {number} has asked to keep out of this service)"
+        )
+    return "\n".join(lines)

@@ -93,6 +93,8 @@ class Cause(str, Enum):
     ENGINE_UNAVAILABLE = "engine_unavailable"
     ENGINE_REFUSED = "engine_refused"
     ENGINE_PROTOCOL = "engine_protocol"
+    BAD_NUMBERS = "bad_numbers"
+    OUT_OF_MEMORY = "out_of_memory"
     # There was nothing the engine could judge.
     MODALITY = "modality"
     TOO_LONG = "too_long"
@@ -229,6 +231,8 @@ class Rendering:
     text_digest: str
     category_names: tuple[str, ...]
     """The names the model may answer with."""
+    closed: bool = False
+    """Whether it can answer with no other: every clause of the policy has a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +255,12 @@ class Request:
     flags: Flags
     neutralised: tuple[str, ...] = ()
     """Names of the structure markers that content carried and that were defused."""
+    names: tuple[str, ...] | None = None
+    """The only names that the model can answer with; ``None`` where it may name a clause in its own words."""
+    adapter: str | None = None
+    """Which of the engine's adapters to judge with; ``None`` is its own."""
+    scope: str | None = None
+    """Who may share what the engine remembers of this prompt; ``None`` is everybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +289,8 @@ class Completion:
     completion_tokens: int | None = None
     served_model: str | None = None
     """The model's name in the server's own words."""
+    decoding: str | None = None
+    """How the labels were got, where the engine chooses: ``forced`` (read off) or ``greedy`` (written)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,10 @@ class Engine(ABC):
     def info(self) -> EngineInfo:
         """What is known of the machinery. May grow more exact once the engine has started."""
 
+    def info_for(self, request: Request) -> EngineInfo:
+        """What is known of the machinery that *request* goes to, the adapter it asks for included."""
+        return self.info
+
     async def start(self) -> None:
         """Make ready what takes long: load weights, warm up. Calling it twice is harmless.
 

@@ -13,15 +13,17 @@ from __future__ import annotations
 import hashlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from railscribe.errors import EngineUnavailableError
 
 _WEIGHTS = "adapter_model.safetensors"
+DEFAULT_ADAPTER = "default"
+"""The name of the adapter that is on unless a request asks for another; peft's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,19 +37,20 @@ class Loaded:
     template: str
     """The chat template, Jinja."""
     revision: str | None = None
-    adapter_digest: str | None = None
+    adapter_digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each adapter's weights, by its name."""
 
 
 def load_checkpoint(
     model: str,
     *,
     revision: str | None,
-    adapter: str | None,
+    adapters: Mapping[str, str],
     dtype: str,
     device: str,
     template: str | None = None,
 ) -> Loaded:
-    """Return the checkpoint at *model*, a folder or a hub name, with *adapter*, a folder, on it.
+    """Return the checkpoint at *model*, a folder or a hub name, with *adapters*, folders by name, on it.
 
     *template* takes the place of the checkpoint's own chat template.
 
@@ -74,21 +77,21 @@ def load_checkpoint(
     template = template or (processor or tokenizer).chat_template
     if not isinstance(template, str):
         raise EngineUnavailableError(f"The checkpoint {model!r} has no chat template.")
-    digest = None
-    if adapter is not None:
-        network, digest = with_adapter(network, Path(adapter))
+    digests = {}
+    for name, folder in adapters.items():
+        network, digests[name] = with_adapter(network, Path(folder), name)
     return Loaded(
         model=network.to(_device(device)).eval(),
         tokenizer=tokenizer,
         processor=processor,
         template=template,
         revision=getattr(config, "_commit_hash", None) or revision,
-        adapter_digest=digest,
+        adapter_digests=digests,
     )
 
 
-def with_adapter(model: Any, folder: Path) -> tuple[Any, str]:
-    """Return *model* with the peft adapter in *folder* on it, and the SHA-256 of the adapter's weights.
+def with_adapter(model: Any, folder: Path, name: str = DEFAULT_ADAPTER) -> tuple[Any, str]:
+    """Return *model* with the peft adapter in *folder* on it as *name*, and the SHA-256 of the adapter's weights.
 
     Raises:
         EngineUnavailableError: there is none, or it is another model's.
@@ -108,12 +111,16 @@ def with_adapter(model: Any, folder: Path) -> tuple[Any, str]:
             # peft 0.21 asks transformers 5 for it by its old name; nothing a user could mend.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # refused below
-            adapted = PeftModel.from_pretrained(model, str(folder))
+            if isinstance(model, PeftModel):
+                model.load_adapter(str(folder), adapter_name=name)
+                adapted = model
+            else:
+                adapted = PeftModel.from_pretrained(model, str(folder), adapter_name=name)
     except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise EngineUnavailableError(
             f"The adapter in {folder} cannot be put on the model ({type(error).__name__})."
         ) from error
-    needed = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    needed = set(get_peft_model_state_dict(adapted, adapter_name=name, save_embedding_layers=False))
     if any(name in needed or "lora_" in name for name in needed ^ stored):  # rule 2
         raise EngineUnavailableError(f"The adapter in {folder} was made for another model.")
     return adapted, hashlib.sha256(weights.read_bytes()).hexdigest()

@@ -1,55 +1,65 @@
-"""The safety model in this process, through Hugging Face transformers; an adapter on it through peft.
+"""The safety model in this process, through Hugging Face transformers; adapters on it through peft.
 
 Rules
 
 1. The prompt is the checkpoint's own chat template, given the contract's arguments; it is never typed again
    here. A template that does not know an argument would ignore it without a word, so it is refused.
-2. Loading and generating run on one thread of the engine's own, one request after the other.
-3. A request nobody waits for any more stops at its next token.
-4. A checkpoint without eyes refuses pictures (cause: modality); it never skips one.
+2. Loading and judging run on one thread of the engine's own, batch after batch (``batching.py``).
+3. Verdicts are read off, not written (``forced.py``), behind prefixes that are computed once (``prefixes.py``).
+   A checkpoint earns that behind every prefix: the first reply there is written whole, greedily, and must come
+   out the same. What is to be thought about, what has not earned it, and other families than Gemma 3 are
+   written whole (``greedy.py``).
+4. A request nobody waits for any more stops at its next token.
+5. A checkpoint without eyes refuses pictures (cause: modality); it never skips one.
+6. Where memory runs out, prefixes are given up and a batch is judged one by one before anything fails.
 
 A subclass may override ``_load``, ``_prepare`` and ``_tokenise``; all three run on the engine's thread.
 """
 
 from __future__ import annotations
 
-import asyncio
+import dataclasses
 import hashlib
 import io
-import math
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from PIL import Image as Pillow
 from PIL import ImageOps
 from typing_extensions import Self
 
 from railscribe.engines.base import Engine
-from railscribe.engines.checkpoint import Loaded, load_checkpoint, make_greedy
-from railscribe.engines.sampling import label_positions, token_budget, unsafe_share
+from railscribe.engines.batching import Batcher, Job
+from railscribe.engines.checkpoint import DEFAULT_ADAPTER, Loaded, load_checkpoint, make_greedy
+from railscribe.engines.forced import Names, Question, Reader, Reading, Words
+from railscribe.engines.forward import Network, Packed
+from railscribe.engines.greedy import Reply, write_reply
+from railscribe.engines.prefixes import Known, PrefixCache
+from railscribe.engines.sampling import token_budget
 from railscribe.errors import (
     ContextLengthError,
+    EngineError,
     EngineRefusedError,
     EngineUnavailableError,
     MissingExtraError,
     ModalityError,
+    OutOfMemoryError,
     SettingsError,
 )
 from railscribe.nemotron import chat_messages, template_kwargs
 from railscribe.settings import Settings
-from railscribe.values import Completion, EngineInfo, Image, ImageReading, ImageUse, Request, Side
+from railscribe.values import Completion, EngineInfo, Image, ImageReading, ImageUse, Request
 
 __all__ = ["Loaded", "Prepared", "TransformersEngine", "as_seen", "load_checkpoint"]
 
-T = TypeVar("T")
-
 _OFF = (False, "/no_categories")
 """Values of the contract's arguments that a template need not know."""
+_ANCHORS = 256
+"""Beginnings of prompts, by policy, of which the length is remembered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +69,21 @@ class Prepared:
     request: Request
     image: ImageReading | None = None
     neutralised: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompted:
+    """A request as tokens."""
+
+    prepared: Prepared
+    inputs: Mapping[str, Any]
+    ids: tuple[int, ...]
+    shared: int
+    """How many of *ids* begin every prompt under the same policy and flags."""
+
+    @property
+    def request(self) -> Request:
+        return self.prepared.request
 
 
 class TransformersEngine(Engine):
@@ -74,18 +99,30 @@ class TransformersEngine(Engine):
         timeout_s: float,
         revision: str | None = None,
         adapter: str | None = None,
+        adapters: Mapping[str, str] | None = None,
         dtype: str = "auto",
         device: str = "auto",
+        max_batch: int = 16,
+        batch_tokens: int = 768,
+        batch_wait_s: float = 0.002,
+        prefix_cache_bytes: int = 256_000_000,
+        context_tokens: int | None = None,
     ) -> None:
         super().__init__(timeout_s=timeout_s)
         self._model = model
         self._revision = revision
         self._adapter = adapter
+        self._adapters = dict(adapters or {})
         self._dtype = dtype
         self._device = device
+        self._batch_tokens = batch_tokens
+        self._context_tokens = context_tokens
         self._loaded: Loaded | None = None
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"railscribe-{self.name}")
-        self._closed = threading.Event()
+        self._batcher: Batcher[Request, Completion] = Batcher(
+            self._judge, name=f"railscribe-{self.name}", most=max_batch, wait_s=batch_wait_s
+        )
+        self.prefixes = PrefixCache(max_bytes=prefix_cache_bytes)
+        self._anchors: OrderedDict[Hashable, int] = OrderedDict()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -101,15 +138,25 @@ class TransformersEngine(Engine):
                 hint="Set --model or RAILSCRIBE_MODEL to a local folder or a hub name, such as "
                 "nvidia/Nemotron-3.5-Content-Safety.",
             )
-        cls._require(*cls.packages, *(("peft",) if settings.adapter else ()))
+        cls._require(*cls.packages, *(("peft",) if settings.adapter or settings.adapters else ()))
         return cls(
-            model=settings.model,
-            revision=settings.revision,
-            adapter=settings.adapter,
-            dtype=settings.dtype,
-            device=settings.device,
-            timeout_s=settings.timeout_s,
+            model=settings.model, revision=settings.revision, device=settings.device, **cls._how(settings)
         )
+
+    @staticmethod
+    def _how(settings: Settings) -> dict[str, Any]:
+        """Return what every engine in this process takes from *settings*."""
+        return {
+            "adapter": settings.adapter,
+            "adapters": settings.adapters,
+            "dtype": settings.dtype,
+            "timeout_s": settings.timeout_s,
+            "max_batch": settings.max_batch,
+            "batch_tokens": settings.batch_tokens,
+            "batch_wait_s": settings.batch_wait_ms / 1000,
+            "prefix_cache_bytes": settings.prefix_cache_mb * 1_000_000,
+            "context_tokens": settings.context_tokens,
+        }
 
     @classmethod
     def _require(cls, *packages: str) -> None:
@@ -122,12 +169,20 @@ class TransformersEngine(Engine):
 
     @property
     def info(self) -> EngineInfo:
+        return self._info(None)
+
+    def info_for(self, request: Request) -> EngineInfo:
+        return self._info(request.adapter)
+
+    def _info(self, adapter: str | None) -> EngineInfo:
         loaded = self._loaded
+        digests = loaded.adapter_digests if loaded else {}
         return EngineInfo(
             name=self.name,
             model=self._model,
             revision=loaded.revision if loaded else self._revision,
-            adapter_digest=loaded.adapter_digest if loaded else None,
+            adapter=adapter or (DEFAULT_ADAPTER if self._adapter else None),
+            adapter_digest=digests.get(adapter or DEFAULT_ADAPTER),
             template_digest=hashlib.sha256(loaded.template.encode()).hexdigest() if loaded else None,
             backend="transformers",
             backend_version=version("transformers"),
@@ -135,24 +190,20 @@ class TransformersEngine(Engine):
         )
 
     async def aclose(self) -> None:
-        self._closed.set()
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._batcher.close()
         self._loaded = None
 
     async def _start(self) -> None:
-        await self._on_worker(self._weights)
+        self._refuse_if_closed()
+        await self._batcher.run(self._weights)
 
     async def _complete(self, request: Request) -> Completion:
-        abandoned = threading.Event()
-        try:
-            return await self._on_worker(lambda: self._run(request, abandoned))
-        finally:
-            abandoned.set()
+        self._refuse_if_closed()
+        return await self._batcher.submit(request)
 
-    async def _on_worker(self, work: Callable[[], T]) -> T:
-        if self._closed.is_set():
+    def _refuse_if_closed(self) -> None:
+        if self._batcher.closed.is_set():
             raise EngineUnavailableError(f"The {self.name} engine is closed.")
-        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     # From here on everything runs on the engine's thread.
     def _weights(self) -> Loaded:
@@ -162,40 +213,187 @@ class TransformersEngine(Engine):
             self._loaded = loaded
         return self._loaded
 
-    def _run(self, request: Request, abandoned: threading.Event) -> Completion:
+    def _judge(self, jobs: Sequence[Job[Request, Completion]]) -> None:
+        """Settle *jobs*: those that share a prefix together, the others one after the other."""
+        groups: dict[Hashable, list[tuple[Job[Request, Completion], Prompted]]] = defaultdict(list)
+        for job in jobs:
+            try:
+                prompted = self._prompted(job.asked)
+            except Exception as error:  # noqa: BLE001 - this job's own
+                job.fail(error)
+            else:
+                groups[self._prefix_key(prompted)].append((job, prompted))
+        for key, group in groups.items():
+            for batch in self._batches(group):
+                self._judge_batch(key, batch)
+
+    def _batches(
+        self, group: Sequence[tuple[Job[Request, Completion], Prompted]]
+    ) -> list[list[tuple[Job[Request, Completion], Prompted]]]:
+        """Return *group* in batches of at most as many tokens as are worth packing."""
+        batches: list[list[tuple[Job[Request, Completion], Prompted]]] = []
+        room = 0
+        for job, prompted in group:
+            tokens = len(prompted.ids) - prompted.shared
+            if tokens > room:
+                batches.append([])
+                room = self._batch_tokens
+            batches[-1].append((job, prompted))
+            room -= tokens
+        return batches
+
+    def _judge_batch(self, key: Hashable, batch: list[tuple[Job[Request, Completion], Prompted]]) -> None:
+        batch = [(job, prompted) for job, prompted in batch if not job.abandoned.is_set()]
+        if not batch:
+            return
+        try:
+            readings = self._read(key, [prompted for _, prompted in batch])
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises
+            if len(batch) > 1:  # rule 6, and whatever else may be wrong with one of them
+                self._make_room(error)
+                for one in batch:
+                    self._judge_batch(key, [one])
+            else:
+                self._make_room(error)
+                batch[0][0].fail(_named(error))
+            return
+        for (job, prompted), reading in zip(batch, readings, strict=True):
+            job.settle(
+                lambda job=job, prompted=prompted, reading=reading: self._told(job, prompted, reading, key)
+            )  # type: ignore[misc]
+
+    def _read(self, key: Hashable, batch: Sequence[Prompted]) -> list[Reading | None]:
+        """Return the readings of *batch*; ``None`` where a reply must be written whole."""
         loaded = self._weights()
-        prepared = self._prepare(request)
-        inputs = self._tokenise(prepared.request)
-        prompt_tokens = int(inputs["input_ids"].shape[1])
-        budget = token_budget(request)
-        limit = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
-        if limit is not None and prompt_tokens + budget > limit:
-            raise ContextLengthError(
-                f"The prompt has {prompt_tokens} tokens, the reply up to {budget}; the model reads {limit}."
+        self._use_adapter(batch[0].request)
+        words = Words.of(loaded.tokenizer, loaded.model.generation_config.eos_token_id)
+        if words is None or not Network.fits(loaded) or batch[0].request.flags.thinking:
+            return [None] * len(batch)
+        network = Network(loaded)
+        known = self._known(key, batch[0], network)
+        questions = [self._question(prompted) for prompted in batch]
+        return list(Reader(Packed(network, known.prefix), words).read(questions))
+
+    def _told(
+        self,
+        job: Job[Request, Completion],
+        prompted: Prompted,
+        reading: Reading | None,
+        key: Hashable,
+    ) -> Completion:
+        """Return what was read, or the reply written whole where that is not to be trusted yet (rule 3)."""
+        loaded = self._weights()
+        shape = (prompted.request.response is not None, prompted.request.image is not None)
+        known = self._known(key, prompted, Network(loaded)) if Network.fits(loaded) else None
+        if reading is not None and known is not None and shape in known.proven:
+            text = loaded.tokenizer.decode(reading.tokens, clean_up_tokenization_spaces=False)
+            return _completion(prompted, text, reading.ended, len(reading.tokens), reading.scores, "forced")
+        reply = self._write(job, prompted, known)
+        if reading is not None and known is not None and reply.labels == reading.labels:
+            known.proven.add(shape)
+        return _completion(prompted, reply.text, reply.ended, reply.tokens, reply.scores, "greedy")
+
+    def _write(self, job: Job[Request, Completion], prompted: Prompted, known: Known | None) -> Reply:
+        prefix = known.prefix if known is not None and prompted.request.image is None else None
+        self._use_adapter(prompted.request)
+        try:
+            return write_reply(
+                self._weights(),
+                prompted.inputs,
+                prefix=prefix,
+                budget=token_budget(prompted.request),
+                abandoned=lambda: job.abandoned.is_set() or self._batcher.closed.is_set(),
             )
-        reply = _generate(loaded, inputs, budget, lambda: abandoned.is_set() or self._closed.is_set())
-        return Completion(
-            text=reply.text,
-            finish_reason="stop" if reply.ended else "length",
-            scores=reply.scores,
-            image=prepared.image,
-            neutralised=prepared.neutralised,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=reply.tokens,
+        except Exception as error:
+            self._make_room(error)
+            raise _named(error) from error
+
+    def _known(self, key: Hashable, prompted: Prompted, network: Network) -> Known:
+        return self.prefixes.get(key, lambda: network.prefix(prompted.ids[: prompted.shared]))
+
+    def _make_room(self, error: Exception) -> None:
+        if _out_of_memory(error):
+            self.prefixes.clear()
+
+    def _question(self, prompted: Prompted) -> Question:
+        request, tokenizer = prompted.request, self._weights().tokenizer
+        return Question(
+            tokens=prompted.ids[prompted.shared :],
+            pixels=prompted.inputs.get("pixel_values"),
+            response=request.response is not None,
+            categories=request.flags.categories,
+            names=Names(request.names, tokenizer) if request.names else None,
         )
 
+    def _use_adapter(self, request: Request) -> None:
+        wanted = request.adapter or (DEFAULT_ADAPTER if self._adapter else None)
+        model = self._weights().model
+        if wanted is not None and model.active_adapter != wanted:
+            model.set_adapter(wanted)
+
+    def _prefix_key(self, prompted: Prompted) -> Hashable:
+        request = prompted.request
+        return (request.scope, request.adapter, prompted.ids[: prompted.shared], request.flags.thinking)
+
+    def _prompted(self, request: Request) -> Prompted:
+        """Return *request* as tokens.
+
+        Raises:
+            EngineError: it cannot be: it is too long, holds what the model cannot read, names no adapter of ours.
+        """
+        loaded = self._weights()
+        if request.adapter is not None and request.adapter not in loaded.adapter_digests:
+            raise EngineRefusedError(
+                f"There is no adapter called {request.adapter!r}.",
+                hint=f"The settings name {', '.join(loaded.adapter_digests) or 'none'}.",
+            )
+        prepared = self._prepare(request)
+        inputs = self._tokenise(prepared.request)
+        ids = tuple(inputs["input_ids"][0].tolist())
+        budget = token_budget(request)
+        shared = self._shared(prepared.request, ids)
+        limit = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+        if limit is not None and len(ids) + budget > limit:
+            raise ContextLengthError(
+                f"The prompt has {len(ids)} tokens, the reply up to {budget}; the model reads {limit}."
+            )
+        if self._context_tokens is not None and len(ids) - shared > self._context_tokens:
+            raise ContextLengthError(
+                f"The exchange has {len(ids) - shared} tokens; it is judged in windows of {self._context_tokens}."
+            )
+        return Prompted(prepared=prepared, inputs=inputs, ids=ids, shared=shared)
+
+    def _shared(self, request: Request, ids: tuple[int, ...]) -> int:
+        """Return how many of *ids* begin every prompt under the policy and flags of *request*."""
+        key = (request.mode, request.policy_text, request.flags)
+        if key not in self._anchors:
+            bare = dataclasses.replace(request, response=None, image=None)
+            one, other = (
+                self._tokenise(dataclasses.replace(bare, user=user))["input_ids"][0].tolist()
+                for user in ("0", "a")
+            )
+            self._anchors[key] = _common(one, other)
+            if len(self._anchors) > _ANCHORS:
+                self._anchors.popitem(last=False)
+        # The text's own first token may have swallowed the last one of the prefix; one token is always left.
+        own = self._anchors[key]
+        return own if len(ids) > own else 1
+
     def _load(self) -> Loaded:
-        """Return the checkpoint that the settings name, its adapter on it."""
+        """Return the checkpoint that the settings name, its adapters on it."""
         return load_checkpoint(
             self._model,
             revision=self._revision,
-            adapter=self._adapter,
+            adapters=self._all_adapters(),
             dtype=self._dtype,
             device=self._device,
         )
 
+    def _all_adapters(self) -> dict[str, str]:
+        return {**({DEFAULT_ADAPTER: self._adapter} if self._adapter else {}), **self._adapters}
+
     def _prepare(self, request: Request) -> Prepared:
-        """Return *request* as the model can read it (rule 4)."""
+        """Return *request* as the model can read it (rule 5)."""
         if request.image is None:
             return Prepared(request=request)
         if self._weights().processor is None:
@@ -236,74 +434,42 @@ def as_seen(image: Image) -> Pillow.Image:
     return paper.convert("RGB")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reply:
-    text: str
-    ended: bool
-    """Whether the model itself ended it."""
-    tokens: int
-    scores: Mapping[Side, float]
-
-
-def _generate(
-    loaded: Loaded, inputs: Mapping[str, Any], budget: int, abandoned: Callable[[], bool]
-) -> _Reply:
-    """Return the model's greedy reply to *inputs*, cut short once *abandoned*."""
-    import torch
-
-    model, tokenizer = loaded.model, loaded.tokenizer
-    labels = _label_tokens(tokenizer)
-    logits_written: list[list[float]] = []  # of the labels only: whole rows fill gigabytes over a long trace
-
-    def watch(_ids: Any, logits: Any) -> Any:
-        logits_written.append(logits[0, list(labels.values())].tolist())
-        return logits
-
-    def enough(ids: Any, _scores: Any, **_: Any) -> Any:
-        return torch.full((ids.shape[0],), abandoned(), device=ids.device, dtype=torch.bool)
-
-    with torch.inference_mode():
-        output = model.generate(
-            **{name: _placed(value, model) for name, value in inputs.items()},
-            max_new_tokens=budget,
-            logits_processor=[watch],
-            stopping_criteria=[enough],
-        )
-    ids = output[0, inputs["input_ids"].shape[1] :].tolist()
-    ended = bool(ids) and ids[-1] in model.generation_config.eos_token_id
-    written = ids[:-1] if ended else ids
-    return _Reply(
-        text=tokenizer.decode(written, clean_up_tokenization_spaces=False),
-        ended=ended,
-        tokens=len(ids),
-        scores=_scores([tokenizer.decode([token]) for token in written], labels, logits_written),
+def _completion(
+    prompted: Prompted, text: str, ended: bool, tokens: int, scores: Mapping[Any, float], decoding: str
+) -> Completion:
+    return Completion(
+        text=text,
+        finish_reason="stop" if ended else "length",
+        scores=scores,
+        image=prompted.prepared.image,
+        neutralised=prompted.prepared.neutralised,
+        prompt_tokens=len(prompted.ids),
+        completion_tokens=tokens,
+        decoding=decoding,
     )
 
 
-def _placed(value: Any, model: Any) -> Any:
-    """Return the tensor *value* where *model* is, pixels in its precision."""
-    return value.to(model.device, model.dtype) if value.is_floating_point() else value.to(model.device)
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return how many tokens *one* and *other* begin with alike."""
+    return next(
+        (at for at, pair in enumerate(zip(one, other)) if pair[0] != pair[1]), min(len(one), len(other))
+    )
 
 
-def _label_tokens(tokenizer: Any) -> dict[str, int]:
-    """Return the tokens that can begin a label, by their text."""
-    ids = [
-        tokenizer.encode(word, add_special_tokens=False)[0] for word in (" safe", "safe", " unsafe", "unsafe")
-    ]
-    return {tokenizer.decode([token]): token for token in ids}
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(
+            sign in str(error).lower()
+            for sign in ("out of memory", "can't allocate memory", "not enough memory")
+        )
+    )
 
 
-def _scores(
-    tokens: Sequence[str], labels: Mapping[str, int], logits: Sequence[Sequence[float]]
-) -> dict[Side, float]:
-    """Return the score of each label among *tokens*; *logits* are those of *labels* at each of them."""
-    scores = {}
-    for side, position in label_positions(tokens).items():
-        if tokens[position] not in labels:
-            continue  # the model said something else here, so these odds mean nothing
-        top = max(logits[position])
-        likely = {label: math.exp(logit - top) for label, logit in zip(labels, logits[position], strict=True)}
-        share = unsafe_share(likely)
-        if share is not None:
-            scores[side] = share
-    return scores
+def _named(error: Exception) -> Exception:
+    """Return *error* under the name that its record will carry."""
+    if isinstance(error, EngineError) or not _out_of_memory(error):
+        return error
+    named = OutOfMemoryError()
+    named.__cause__ = error
+    return named

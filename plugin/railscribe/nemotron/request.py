@@ -36,6 +36,7 @@ def build_request(exchange: Exchange, rendering: Rendering, flags: Flags) -> Req
         policy_text=None if rendering.mode is Mode.BUILTIN else rendering.text,
         flags=flags,
         neutralised=tuple(markers),
+        names=rendering.category_names if rendering.closed else None,
     )
 
 

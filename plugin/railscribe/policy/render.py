@@ -47,6 +47,7 @@ def render(policy: Policy, *, thinking: bool = False) -> Rendering:
         text=text,
         text_digest=hashlib.sha256(text.encode()).hexdigest(),
         category_names=tuple(category.name for category in policy.categories),
+        closed=mode is not Mode.POLICY or not policy.disallowed,
     )
 
 
