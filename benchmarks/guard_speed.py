@@ -4,7 +4,8 @@
     python benchmarks/guard_speed.py --dtype float32 --policy-tokens 100 750 3000
 
 Both sides have the same weights in the same process. *Naive* is what a user would write: the checkpoint's template,
-``model.generate`` with greedy decoding, up to the model's own end of its turn. *Railscribe* is ``engine.complete``, tokenising
+``model.generate`` with greedy decoding, up to the model's own end of its turn. *Railscribe* is
+``engine.complete``, tokenising
 included. Rounds alternate, so that a noisy machine is noisy to both; the ratio is that of the medians.
 """
 

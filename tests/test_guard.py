@@ -129,15 +129,15 @@ async def test_undecided_passes_only_where_told_to(store: AuditStore) -> None:
         (Exchange(user="a", response=""), Cause.EMPTY),
         (Exchange(user="x" * 101), Cause.TOO_LONG),
         (Exchange(user="x", response="x" * 101), Cause.TOO_LONG),
-        (Exchange(user="two", images=(PICTURE, PICTURE)), Cause.MODALITY),
+        (Exchange(user="three", images=(PICTURE,) * 3), Cause.TOO_MANY_IMAGES),
     ],
-    ids=["empty", "empty response", "huge", "huge response", "two pictures"],
+    ids=["empty", "empty response", "huge", "huge response", "three pictures"],
 )
 async def test_what_no_engine_can_judge_is_recorded_without_asking_one(
     store: AuditStore, exchange: Exchange, cause: Cause
 ) -> None:
-    """Nothing, too much and more than one picture are undecided without a call to the engine."""
-    guard = guard_that_says(store, [], max_text_chars=100)
+    """Nothing, too much and too many pictures are undecided without a call to the engine."""
+    guard = guard_that_says(store, [], max_text_chars=100, max_images=2)
 
     record = await guard.check(exchange)
 
@@ -147,7 +147,7 @@ async def test_what_no_engine_can_judge_is_recorded_without_asking_one(
 
 async def test_a_blind_engine_leaves_a_picture_nothing_read(store: AuditStore) -> None:
     """The record tells a picture that was looked at in vain from one that never was."""
-    guard = guard_that_says(store, [ModalityError()])
+    guard = guard_that_says(store, [ModalityError()], max_images=1)
 
     blind = await guard.check(Exchange(user="look", images=(PICTURE,)))
     unlooked = await guard.check(Exchange(user="look", images=(PICTURE, PICTURE)))

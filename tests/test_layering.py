@@ -21,6 +21,7 @@ LAYERS = (
     ("values", "errors", "taxonomy"),
     ("nemotron", "policy", "images", "settings", "identity", "sync", "parts", "scoring"),
     ("engines", "audit"),
+    ("judging",),
     ("guard",),
     ("standing",),
     ("testing", "rails", "langchain", "training"),

@@ -2,10 +2,10 @@
 
 A check, step by step
 
-(1) refuse what cannot be judged at all: nothing, too much, more than one picture
-(2) render the policy and build the request (pure)
-(3) let the engine complete it, within its time-out
-(4) read the reply as a verdict, decide, and settle what is enforced (pure)
+(1) refuse what cannot be judged at all: nothing, too much, too many pictures
+(2) render the policy (pure)
+(3) let the engine judge it, in one call or in several (``judging.py``)
+(4) decide on the verdict, and settle what is enforced (pure)
 (5) append the record; only then is the decision released
 
 Whatever fails in (1) to (3) becomes an undecided decision with its cause and is recorded like any other. What
@@ -21,15 +21,13 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from railscribe.audit import AuditStore
 from railscribe.engines import Engine, open_engine
-from railscribe.errors import EngineError
 from railscribe.identity import current_identity
-from railscribe.nemotron import build_request, parse_reply
-from railscribe.nemotron.reply import unreadable
+from railscribe.judging import Judgement, judge, unjudged
 from railscribe.policy import Policy, decide, load_policy, render
 from railscribe.settings import OnUndecided, Settings
 from railscribe.values import (
@@ -38,6 +36,7 @@ from railscribe.values import (
     Decision,
     Direction,
     Enforcement,
+    EngineInfo,
     Exchange,
     Flags,
     Identity,
@@ -46,8 +45,6 @@ from railscribe.values import (
     Outcome,
     Record,
     Rendering,
-    Request,
-    Verdict,
 )
 
 logger = logging.getLogger(__name__)
@@ -111,66 +108,80 @@ class Guard:
         policy = policy or self.policy
         direction = direction or direction_of(exchange)
         flags = flags or Flags(thinking=self.settings.think)
+        identity = identity or current_identity()
         record_id, checked_at = _new_id()
         stages = _Stages()
         rendering = render(policy, thinking=flags.thinking)
-        request = build_request(exchange, rendering, flags)
         stages.lap("render")
-        reply = await self._reply(request, problem or unjudgeable(exchange, direction, self.settings))
+        judgement = await self._judge(
+            exchange,
+            rendering,
+            flags,
+            identity,
+            problem or unjudgeable(exchange, direction, self.settings),
+        )
         stages.lap("engine")
-        verdict = _verdict(reply, exchange, rendering)
+        verdict = judgement.verdict
         decision = decide(verdict, policy, direction)
         stages.lap("decide")
-        completion = reply.completion
         record = Record(
             id=record_id,
             checked_at=checked_at,
-            identity=identity or current_identity(),
+            identity=identity,
             direction=direction,
             rail=caller.rail,
             host=caller.host,
             exchange=exchange,
             rendering=rendering,
-            engine=self.engine.info,
+            engine=self._engine_info(rendering, identity, judgement.completion),
             flags=flags,
-            neutralised=tuple(
-                dict.fromkeys(request.neutralised + (completion.neutralised if completion else ()))
-            ),
-            completion=completion,
+            neutralised=judgement.neutralised,
+            completion=judgement.completion,
             verdict=verdict,
             decision=decision,
             enforcement=_enforce(decision, on_undecided or self.settings.on_undecided),
-            image=_image_reading(exchange, reply),
+            image=_image_reading(exchange, judgement),
             latency_ms=stages.laps,
+            pieces=judgement.pieces if len(judgement.pieces) > 1 else (),
         )
         # Shielded: a record once begun is finished, whoever stops waiting for it.
         await asyncio.shield(asyncio.to_thread(self.store.append, record))
-        if reply.cancelled is not None:
-            raise reply.cancelled
+        if judgement.cancelled is not None:
+            raise judgement.cancelled
         return record
 
-    async def _reply(self, request: Request, problem: Cause | None) -> _Reply:
-        """Step (3): the engine's completion, or the cause why there is none."""
+    async def _judge(
+        self,
+        exchange: Exchange,
+        rendering: Rendering,
+        flags: Flags,
+        identity: Identity,
+        problem: Cause | None,
+    ) -> Judgement:
+        """Step (3): what the engine says, or the cause why it says nothing."""
         if problem is not None:
-            return _Reply(cause=problem)
-        try:
-            return _Reply(completion=await self.engine.complete(request))
-        except EngineError as error:
-            # The type only: a foreign message, or a traceback holding one, may quote the content.
-            logger.warning("no completion: %s (%s)", error.cause.value, type(error).__name__)
-            return _Reply(cause=error.cause)
-        except asyncio.CancelledError as error:
-            # Parallel rails cancel one another; a check that was begun goes on record all the same.
-            return _Reply(cause=Cause.CANCELLED, cancelled=error)
+            return unjudged(problem, exchange, rendering, flags)
+        return await judge(
+            self.engine,
+            exchange,
+            rendering,
+            flags,
+            adapter=self._adapter(rendering, identity),
+            scope=identity.tenant if self.settings.prefix_cache_scope == "tenant" else None,
+        )
 
+    def _adapter(self, rendering: Rendering, identity: Identity) -> str | None:
+        """Return which of the engine's adapters judges here: the policy's, else the tenant's, else its own."""
+        settings = self.settings
+        return settings.adapter_by_policy.get(
+            rendering.policy_name, settings.adapter_by_tenant.get(identity.tenant)
+        )
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reply:
-    """What step (3) came to: a completion or the cause of its absence."""
-
-    completion: Completion | None = None
-    cause: Cause = Cause.ENGINE_FAILED
-    cancelled: asyncio.CancelledError | None = None
+    def _engine_info(
+        self, rendering: Rendering, identity: Identity, completion: Completion | None
+    ) -> EngineInfo:
+        info = self.engine.info_for(self._adapter(rendering, identity))
+        return info if completion is None else replace(info, decoding=completion.decoding)
 
 
 class _Stages:
@@ -198,21 +209,9 @@ def unjudgeable(exchange: Exchange, direction: Direction, settings: Settings) ->
         return Cause.EMPTY
     if max(len(exchange.user), len(exchange.response or "")) > settings.max_text_chars:
         return Cause.TOO_LONG
-    if len(exchange.images) > 1:
-        return Cause.MODALITY  # the model takes exactly one; judging the first would hide the others
+    if len(exchange.images) > settings.max_images:
+        return Cause.TOO_MANY_IMAGES
     return None
-
-
-def _verdict(reply: _Reply, exchange: Exchange, rendering: Rendering) -> Verdict:
-    if reply.completion is None:
-        return unreadable(reply.cause, response_sent=exchange.response is not None)
-    return parse_reply(
-        reply.completion.text,
-        response_sent=exchange.response is not None,
-        finish_reason=reply.completion.finish_reason,
-        category_names=rendering.category_names,
-        scores=reply.completion.scores,
-    )
 
 
 def _enforce(decision: Decision, on_undecided: OnUndecided) -> Enforcement:
@@ -222,12 +221,12 @@ def _enforce(decision: Decision, on_undecided: OnUndecided) -> Enforcement:
     return Enforcement.REFUSED if refused else Enforcement.PASSED
 
 
-def _image_reading(exchange: Exchange, reply: _Reply) -> ImageReading | None:
+def _image_reading(exchange: Exchange, judgement: Judgement) -> ImageReading | None:
     if not exchange.images:
         return None
-    if reply.completion is not None and reply.completion.image is not None:
-        return reply.completion.image
-    nothing = reply.cause is Cause.MODALITY and len(exchange.images) == 1
+    if judgement.completion is not None and judgement.completion.image is not None:
+        return judgement.completion.image
+    nothing = judgement.verdict.user.cause is Cause.MODALITY and bool(judgement.pieces)
     return ImageReading(use=ImageUse.NOTHING_READ if nothing else ImageUse.NOT_JUDGED)
 
 

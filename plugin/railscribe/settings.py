@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     """Longer texts are undecided, cause ``too_long``; the record keeps their beginning."""
     max_image_bytes: int = Field(default=20_000_000, gt=0)
     max_image_pixels: int = Field(default=50_000_000, gt=0)
+    max_images: int = Field(default=16, ge=1)
+    """Pictures in one exchange, each frame of a moving one counted; more are undecided, cause
+    ``too_many_images``."""
     allow_image_urls: bool = False
     """Hand http(s) image addresses to a remote engine. Railscribe itself never fetches one."""
 

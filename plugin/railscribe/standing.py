@@ -66,8 +66,8 @@ class LateEngine(Engine):
     def info(self) -> EngineInfo:
         return self._engine.info
 
-    def info_for(self, request: Request) -> EngineInfo:
-        return self._engine.info_for(request)
+    def info_for(self, adapter: str | None) -> EngineInfo:
+        return self._engine.info_for(adapter)
 
     async def complete(self, request: Request) -> Completion:
         # Overridden whole: the wait for the start must not count against the time-out of the call.

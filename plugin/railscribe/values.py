@@ -100,6 +100,7 @@ class Cause(str, Enum):
     TOO_LONG = "too_long"
     EMPTY = "empty"
     BAD_IMAGE = "bad_image"
+    TOO_MANY_IMAGES = "too_many_images"
     # The rail itself failed: an unknown policy, broken settings, a bug.
     NOT_RUN = "not_run"
 

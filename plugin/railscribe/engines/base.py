@@ -31,8 +31,8 @@ class Engine(ABC):
     def info(self) -> EngineInfo:
         """What is known of the machinery. May grow more exact once the engine has started."""
 
-    def info_for(self, request: Request) -> EngineInfo:
-        """What is known of the machinery that *request* goes to, the adapter it asks for included."""
+    def info_for(self, adapter: str | None) -> EngineInfo:
+        """What is known of the machinery with its *adapter* of that name on; ``None`` is its own."""
         return self.info
 
     async def start(self) -> None:

@@ -151,17 +151,19 @@ class Reader:
     def _tree(self, question: Question) -> dict[tuple[Label, ...], int]:
         """Lay out what *question* may need, and return the segment that stands after each path of labels (rule 2)."""
         words = self.words
-        tree = {(): self._add((*question.tokens, *words.user), None, question.pixels)}
+        tree: dict[tuple[Label, ...], int] = {
+            (): self._add((*question.tokens, *words.user), None, question.pixels)
+        }
         paths: list[tuple[Label, ...]] = [()]
         if question.response:
             for label in words.labels:
-                tree[label,] = self._add((words.labels[label], *words.response), tree[()])
+                tree[(label,)] = self._add((words.labels[label], *words.response), tree[()])
             paths = [(label,) for label in words.labels]
         if question.categories:
             for path in paths:
                 for label in words.labels:
                     if Label.UNSAFE in (*path, label):
-                        tree[*path, label] = self._add((words.labels[label], *words.categories), tree[path])
+                        tree[(*path, label)] = self._add((words.labels[label], *words.categories), tree[path])
         return tree
 
     def _add(self, tokens: Sequence[int], parent: int | None, pixels: Any = None) -> int:

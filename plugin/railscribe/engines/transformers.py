@@ -18,18 +18,14 @@ A subclass may override ``_load``, ``_prepare`` and ``_tokenise``; all three run
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import io
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
-from PIL import Image as Pillow
-from PIL import ImageOps
 from typing_extensions import Self
 
 from railscribe.engines.base import Engine
@@ -39,6 +35,7 @@ from railscribe.engines.forced import Names, Question, Reader, Reading, Words
 from railscribe.engines.forward import Network, Packed
 from railscribe.engines.greedy import Reply, write_reply
 from railscribe.engines.prefixes import Known, PrefixCache
+from railscribe.engines.prompting import Anchors, Prepared, Prompted, as_seen, tokenised
 from railscribe.engines.sampling import token_budget
 from railscribe.errors import (
     ContextLengthError,
@@ -50,40 +47,10 @@ from railscribe.errors import (
     OutOfMemoryError,
     SettingsError,
 )
-from railscribe.nemotron import chat_messages, template_kwargs
 from railscribe.settings import Settings
-from railscribe.values import Completion, EngineInfo, Image, ImageReading, ImageUse, Request
+from railscribe.values import Completion, EngineInfo, ImageReading, ImageUse, Request, Side
 
 __all__ = ["Loaded", "Prepared", "TransformersEngine", "as_seen", "load_checkpoint"]
-
-_OFF = (False, "/no_categories")
-"""Values of the contract's arguments that a template need not know."""
-_ANCHORS = 256
-"""Beginnings of prompts, by policy, of which the length is remembered."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A request as this engine can read it, and what became of its picture."""
-
-    request: Request
-    image: ImageReading | None = None
-    neutralised: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompted:
-    """A request as tokens."""
-
-    prepared: Prepared
-    inputs: Mapping[str, Any]
-    ids: tuple[int, ...]
-    shared: int
-    """How many of *ids* begin every prompt under the same policy and flags."""
-
-    @property
-    def request(self) -> Request:
-        return self.prepared.request
 
 
 class TransformersEngine(Engine):
@@ -122,7 +89,7 @@ class TransformersEngine(Engine):
             self._judge, name=f"railscribe-{self.name}", most=max_batch, wait_s=batch_wait_s
         )
         self.prefixes = PrefixCache(max_bytes=prefix_cache_bytes)
-        self._anchors: OrderedDict[Hashable, int] = OrderedDict()
+        self._anchors = Anchors(lambda request: self._tokenise(request)["input_ids"][0].tolist())
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -169,12 +136,9 @@ class TransformersEngine(Engine):
 
     @property
     def info(self) -> EngineInfo:
-        return self._info(None)
+        return self.info_for(None)
 
-    def info_for(self, request: Request) -> EngineInfo:
-        return self._info(request.adapter)
-
-    def _info(self, adapter: str | None) -> EngineInfo:
+    def info_for(self, adapter: str | None) -> EngineInfo:
         loaded = self._loaded
         digests = loaded.adapter_digests if loaded else {}
         return EngineInfo(
@@ -258,9 +222,7 @@ class TransformersEngine(Engine):
                 batch[0][0].fail(_named(error))
             return
         for (job, prompted), reading in zip(batch, readings, strict=True):
-            job.settle(
-                lambda job=job, prompted=prompted, reading=reading: self._told(job, prompted, reading, key)
-            )  # type: ignore[misc]
+            job.settle(partial(self._told, job, prompted, reading, key))
 
     def _read(self, key: Hashable, batch: Sequence[Prompted]) -> list[Reading | None]:
         """Return the readings of *batch*; ``None`` where a reply must be written whole."""
@@ -287,11 +249,25 @@ class TransformersEngine(Engine):
         known = self._known(key, prompted, Network(loaded)) if Network.fits(loaded) else None
         if reading is not None and known is not None and shape in known.proven:
             text = loaded.tokenizer.decode(reading.tokens, clean_up_tokenization_spaces=False)
-            return _completion(prompted, text, reading.ended, len(reading.tokens), reading.scores, "forced")
+            return _completion(
+                prompted,
+                text,
+                ended=reading.ended,
+                tokens=len(reading.tokens),
+                scores=reading.scores,
+                decoding="forced",
+            )
         reply = self._write(job, prompted, known)
         if reading is not None and known is not None and reply.labels == reading.labels:
             known.proven.add(shape)
-        return _completion(prompted, reply.text, reply.ended, reply.tokens, reply.scores, "greedy")
+        return _completion(
+            prompted,
+            reply.text,
+            ended=reply.ended,
+            tokens=reply.tokens,
+            scores=reply.scores,
+            decoding="greedy",
+        )
 
     def _write(self, job: Job[Request, Completion], prompted: Prompted, known: Known | None) -> Reply:
         prefix = known.prefix if known is not None and prompted.request.image is None else None
@@ -351,7 +327,7 @@ class TransformersEngine(Engine):
         inputs = self._tokenise(prepared.request)
         ids = tuple(inputs["input_ids"][0].tolist())
         budget = token_budget(request)
-        shared = self._shared(prepared.request, ids)
+        shared = self._anchors.shared(prepared.request, ids)
         limit = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
         if limit is not None and len(ids) + budget > limit:
             raise ContextLengthError(
@@ -362,22 +338,6 @@ class TransformersEngine(Engine):
                 f"The exchange has {len(ids) - shared} tokens; it is judged in windows of {self._context_tokens}."
             )
         return Prompted(prepared=prepared, inputs=inputs, ids=ids, shared=shared)
-
-    def _shared(self, request: Request, ids: tuple[int, ...]) -> int:
-        """Return how many of *ids* begin every prompt under the policy and flags of *request*."""
-        key = (request.mode, request.policy_text, request.flags)
-        if key not in self._anchors:
-            bare = dataclasses.replace(request, response=None, image=None)
-            one, other = (
-                self._tokenise(dataclasses.replace(bare, user=user))["input_ids"][0].tolist()
-                for user in ("0", "a")
-            )
-            self._anchors[key] = _common(one, other)
-            if len(self._anchors) > _ANCHORS:
-                self._anchors.popitem(last=False)
-        # The text's own first token may have swallowed the last one of the prefix; one token is always left.
-        own = self._anchors[key]
-        return own if len(ids) > own else 1
 
     def _load(self) -> Loaded:
         """Return the checkpoint that the settings name, its adapters on it."""
@@ -404,38 +364,11 @@ class TransformersEngine(Engine):
 
     def _tokenise(self, request: Request) -> Mapping[str, Any]:
         """Return the model's inputs for *request*: ``input_ids``, ``attention_mask``, pixels…"""
-        loaded = self._weights()
-        kwargs = template_kwargs(request)
-        ignored = [
-            name for name, value in kwargs.items() if value not in _OFF and name not in loaded.template
-        ]
-        if ignored:
-            raise EngineRefusedError(f"The checkpoint's chat template does not take {', '.join(ignored)}.")
-        prompt = (loaded.processor or loaded.tokenizer).apply_chat_template(
-            chat_messages(request, images_as="part"),
-            chat_template=loaded.template,
-            add_generation_prompt=True,
-            tokenize=False,
-            **kwargs,
-        )
-        # The template wrote the special tokens too.
-        how = {"return_tensors": "pt", "add_special_tokens": False}
-        if request.image is None:
-            return dict(loaded.tokenizer(prompt, **how))
-        return dict(loaded.processor(text=prompt, images=[[as_seen(request.image)]], **how))
-
-
-def as_seen(image: Image) -> Pillow.Image:
-    """Return the pixels of *image* as a person sees them: upright, and on white paper where transparent."""
-    with Pillow.open(io.BytesIO(image.data or b"")) as picture:
-        upright = ImageOps.exif_transpose(picture).convert("RGBA")
-    paper = Pillow.new("RGBA", upright.size, "white")
-    paper.alpha_composite(upright)
-    return paper.convert("RGB")
+        return tokenised(self._weights(), request)
 
 
 def _completion(
-    prompted: Prompted, text: str, ended: bool, tokens: int, scores: Mapping[Any, float], decoding: str
+    prompted: Prompted, text: str, *, ended: bool, tokens: int, scores: Mapping[Side, float], decoding: str
 ) -> Completion:
     return Completion(
         text=text,
@@ -446,13 +379,6 @@ def _completion(
         prompt_tokens=len(prompted.ids),
         completion_tokens=tokens,
         decoding=decoding,
-    )
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return how many tokens *one* and *other* begin with alike."""
-    return next(
-        (at for at, pair in enumerate(zip(one, other)) if pair[0] != pair[1]), min(len(one), len(other))
     )
 
 

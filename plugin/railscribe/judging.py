@@ -1,0 +1,272 @@
+"""One exchange, in as many engine calls as it takes, and what they come to together.
+
+Rules
+
+1. An exchange that fits goes in one call, with its one picture.
+2. The model takes one picture: several are judged one by one, each with the whole text.
+3. What is too long for the engine is judged in overlapping windows, halved until they fit; both sides of an
+   exchange are kept beside one another as far as they go. Nothing is cut off in silence.
+4. The worst call wins, side by side: unsafe before unreadable before safe. The categories of all calls that found
+   something unsafe count, and every call is a :class:`~railscribe.values.Piece` of the record.
+5. What needs more than ``MAX_PIECES`` calls, or is too long although almost nothing of it is left, is undecided:
+   the policy alone may fill the engine's context.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from railscribe.engines import Engine
+from railscribe.errors import ContextLengthError, EngineError
+from railscribe.nemotron import build_request, parse_reply
+from railscribe.nemotron.reply import unreadable
+from railscribe.values import (
+    Category,
+    Cause,
+    Completion,
+    Exchange,
+    Flags,
+    Label,
+    Piece,
+    Rendering,
+    Request,
+    Side,
+    SideVerdict,
+    Verdict,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_PIECES = 128
+_IN_FLIGHT = 8
+"""Calls of one check at once; more would only wait for one another, against the clock."""
+_OVERLAP = 0.1
+_LEAST_OVERLAP = 200  # characters
+_SMALLEST = 400  # characters; a window that short and still too long is not the exchange's fault
+_WORST = (Label.SAFE, Label.UNREADABLE, Label.UNSAFE)
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What one call is to judge of an exchange."""
+
+    user: Span
+    response: Span | None
+    image: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What the calls over one exchange came to."""
+
+    pieces: tuple[Piece, ...]
+    """All of them, one included; the deciding one is marked."""
+    verdict: Verdict
+    neutralised: tuple[str, ...] = ()
+    cancelled: asyncio.CancelledError | None = None
+
+    @property
+    def completion(self) -> Completion | None:
+        """The reply that decided, if there is one."""
+        return next((piece.completion for piece in self.pieces if piece.deciding), None)
+
+
+async def judge(
+    engine: Engine,
+    exchange: Exchange,
+    rendering: Rendering,
+    flags: Flags,
+    *,
+    adapter: str | None = None,
+    scope: str | None = None,
+) -> Judgement:
+    """Return what *engine* says of *exchange* under *rendering*.
+
+    Never raises what an engine does: that is in the verdict. Being cancelled is in the judgement as well.
+    """
+    asking = _Asking(engine, exchange, rendering, flags, adapter, scope)
+    whole = Window(
+        user=(0, len(exchange.user)),
+        response=None if exchange.response is None else (0, len(exchange.response)),
+        image=None,
+    )
+    windows = [replace(whole, image=image) for image in range(len(exchange.images))] or [whole]
+    return joined(
+        await asking.ask_all(windows), neutralised=tuple(asking.markers), cancelled=asking.cancelled
+    )
+
+
+def unjudged(cause: Cause, exchange: Exchange, rendering: Rendering, flags: Flags) -> Judgement:
+    """Return the judgement of an exchange that no engine was asked about."""
+    return Judgement(
+        pieces=(),
+        verdict=unreadable(cause, response_sent=exchange.response is not None),
+        neutralised=build_request(exchange, rendering, flags).neutralised,
+    )
+
+
+def joined(
+    pieces: Sequence[Piece],
+    *,
+    neutralised: tuple[str, ...] = (),
+    cancelled: asyncio.CancelledError | None = None,
+) -> Judgement:
+    """Return what *pieces*, at least one, come to together (rule 4)."""
+    deciding = max(range(len(pieces)), key=lambda place: (_severity(pieces[place].verdict), -place))
+    marked = tuple(replace(piece, deciding=place == deciding) for place, piece in enumerate(pieces))
+    verdict = pieces[deciding].verdict
+    if len(pieces) > 1:
+        verdict = replace(
+            verdict,
+            user=_worst([piece.verdict.user for piece in pieces]),
+            response=verdict.response
+            and _worst([piece.verdict.response for piece in pieces if piece.verdict.response]),
+            categories=_categories(pieces),
+            notes=tuple(dict.fromkeys(note for piece in pieces for note in piece.verdict.notes)),
+        )
+    return Judgement(pieces=marked, verdict=verdict, neutralised=neutralised, cancelled=cancelled)
+
+
+def halves(text: str, span: Span) -> tuple[Span, Span]:
+    """Return two overlapping halves of *span* of *text*, cut at white space where there is some near."""
+    begin, end = span
+    middle = (begin + end) // 2
+    overlap = min(max(int((end - begin) * _OVERLAP), _LEAST_OVERLAP), (end - begin) // 4)
+    first_end = _at_gap(text, middle + overlap // 2, end)
+    second_begin = _at_gap(text, middle - overlap // 2, end)
+    return (begin, first_end), (second_begin, end)
+
+
+def _at_gap(text: str, at: int, end: int) -> int:
+    """Return the end of the word that *at* is in, if it ends within a few dozen characters."""
+    for place in range(at, min(at + 40, end)):
+        if text[place].isspace():
+            return place
+    return at
+
+
+def _severity(verdict: Verdict) -> tuple[int, float]:
+    sides = [side for side in (verdict.user, verdict.response) if side is not None]
+    return max(_WORST.index(side.label) for side in sides), max(side.score or 0.0 for side in sides)
+
+
+def _worst(sides: Sequence[SideVerdict]) -> SideVerdict:
+    return max(sides, key=lambda side: (_WORST.index(side.label), side.score or 0.0))
+
+
+def _categories(pieces: Sequence[Piece]) -> tuple[Category, ...]:
+    by_name = {category.name: category for piece in pieces for category in piece.verdict.categories}
+    return tuple(by_name.values())
+
+
+@dataclass(slots=True)
+class _Asking:
+    """The calls over one exchange."""
+
+    engine: Engine
+    exchange: Exchange
+    rendering: Rendering
+    flags: Flags
+    adapter: str | None
+    scope: str | None
+    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_IN_FLIGHT))
+    splits: int = 0
+    markers: dict[str, None] = field(default_factory=dict)
+    cancelled: asyncio.CancelledError | None = None
+
+    async def ask_all(self, windows: Sequence[Window]) -> list[Piece]:
+        """Return what the engine says of each of *windows*, in their order."""
+        if len(windows) == 1:
+            return await self.ask(windows[0])
+        tasks = [asyncio.create_task(self.ask(window)) for window in windows]
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError as error:
+            self.cancelled = error
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        return [piece for task in tasks for piece in task.result()]
+
+    async def ask(self, window: Window) -> list[Piece]:
+        """Return what the engine says of *window*, in as many pieces as it takes (rule 3)."""
+        began = time.perf_counter()
+        completion: Completion | None = None
+        cause = Cause.ENGINE_FAILED
+        try:
+            async with self.room:
+                began = time.perf_counter()
+                completion = await self.engine.complete(self._request(window))
+        except ContextLengthError as error:
+            smaller = self._split(window)
+            if smaller:
+                return await self.ask_all(smaller)
+            cause = error.cause
+        except EngineError as error:
+            # The type only: a foreign message, or a traceback holding one, may quote the content.
+            logger.warning("no completion: %s (%s)", error.cause.value, type(error).__name__)
+            cause = error.cause
+        except asyncio.CancelledError as error:
+            # Parallel rails cancel one another; a check that was begun goes on record all the same.
+            self.cancelled, cause = error, Cause.CANCELLED
+        return [self._piece(window, completion, cause, (time.perf_counter() - began) * 1000)]
+
+    def _request(self, window: Window) -> Request:
+        exchange = self.exchange
+        part = Exchange(
+            user=exchange.user[slice(*window.user)],
+            response=None if window.response is None else (exchange.response or "")[slice(*window.response)],
+            images=() if window.image is None else (exchange.images[window.image],),
+        )
+        request = build_request(part, self.rendering, self.flags)
+        self.markers.update(dict.fromkeys(request.neutralised))
+        return replace(request, adapter=self.adapter, scope=self.scope)
+
+    def _split(self, window: Window) -> list[Window]:
+        """Return *window* in two, along its longer side; nothing where that cannot help (rule 5)."""
+        self.splits += 1
+        user, response = window.user, window.response
+        sizes = {Side.USER: _size(user), Side.RESPONSE: _size(response) if response else 0}
+        longer = max(sizes, key=lambda side: sizes[side])
+        if sizes[longer] < _SMALLEST or self.splits >= MAX_PIECES:
+            return []
+        if longer is Side.USER:
+            return [replace(window, user=half) for half in halves(self.exchange.user, user)]
+        return [
+            replace(window, response=half)
+            for half in halves(self.exchange.response or "", response or (0, 0))
+        ]
+
+    def _piece(self, window: Window, completion: Completion | None, cause: Cause, ms: float) -> Piece:
+        sent = window.response is not None
+        if completion is None:
+            verdict = unreadable(cause, response_sent=sent)
+        else:
+            self.markers.update(dict.fromkeys(completion.neutralised))
+            verdict = parse_reply(
+                completion.text,
+                response_sent=sent,
+                finish_reason=completion.finish_reason,
+                category_names=self.rendering.category_names,
+                scores=completion.scores,
+            )
+        return Piece(
+            user_span=window.user,
+            response_span=window.response,
+            image=window.image,
+            completion=completion,
+            verdict=verdict,
+            deciding=False,
+            engine_ms=ms,
+            thinking=self.flags.thinking,
+        )
+
+
+def _size(span: Span) -> int:
+    return span[1] - span[0]
