@@ -160,6 +160,14 @@ def rambling_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_checkpoint(tmp_path_factory.mktemp("rambling"), seeing=False, template=template)
 
 
+@pytest.fixture(scope="session")
+def schooled_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny text-only Gemma 3 whose verdicts depend on what it reads."""
+    from tests.engines.schooled import save_schooled
+
+    return save_schooled(tmp_path_factory.mktemp("schooled"))
+
+
 @pytest.fixture
 def template() -> str:
     """The chat template of the checkpoints that answer."""
@@ -204,7 +212,8 @@ _WIDTH = 32
 _CHAIN = ("\n", "User", " Safety", ":", " unsafe", "<end_of_turn>")
 
 
-def _tokenizer() -> Any:
+def gemma_tokenizer(corpus: str) -> Any:
+    """Return a tokenizer with Gemma's special tokens and the words of *corpus*."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -214,7 +223,7 @@ def _tokenizer() -> Any:
     every_byte = [f"<0x{byte:02X}>" for byte in range(256)]
     special = [*_SPECIAL.values(), *_TURNS, *_PICTURE.values(), *every_byte]
     trainer = trainers.BpeTrainer(special_tokens=special, min_frequency=1, show_progress=False)
-    tokenizer.train_from_iterator([f"{ANSWER}\nResponse Safety: safe?"], trainer)
+    tokenizer.train_from_iterator([corpus], trainer)
     make: Any = PreTrainedTokenizerFast
     return make(tokenizer_object=tokenizer, extra_special_tokens=_PICTURE, **_SPECIAL)
 
@@ -225,7 +234,7 @@ def save_checkpoint(folder: Path, *, seeing: bool, template: str = TEMPLATE) -> 
     from transformers import Gemma3ForCausalLM, Gemma3ForConditionalGeneration, Gemma3Processor
 
     torch.manual_seed(0)
-    tokenizer = _tokenizer()
+    tokenizer = gemma_tokenizer(f"{ANSWER}\nResponse Safety: safe?")
     config = _config(tokenizer, seeing=seeing)
     model: Any = Gemma3ForConditionalGeneration(config) if seeing else Gemma3ForCausalLM(config)
     _teach(model, tokenizer)

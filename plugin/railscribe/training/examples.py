@@ -1,7 +1,8 @@
 """From rows to token ids: the very request that inference would build, and the reply that should follow.
 
 Each epoch shows a row another way (seeded by epoch and row): with or without categories, thinking where a trace
-was written, and a policy in either mode, so that the flags mean something to the model.
+was written, a policy in either mode, so that the flags mean something to the model; and now and then in lower
+case or without its last mark, since neither capitals nor a question mark make a text safe.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from railscribe.policy import Policy, render
 from railscribe.training.rows import Row, target_reply
 from railscribe.values import Exchange, Flags, Label
 
-_MAX_TOKENS = 640
+_MAX_TOKENS = 768
 
 
 class Example(NamedTuple):
@@ -33,7 +34,7 @@ def encode(row: Row, *, policies: Mapping[str, Policy], tokenizer: Any, rng: ran
     """Return *row* as an example, or ``None`` where it is too long to be worth its cost."""
     flags = Flags(categories=rng.random() < 0.85, thinking=row.trace is not None and rng.random() < 0.6)
     policy = _as_shown(policies[row.policy or "default"], rng)
-    exchange = Exchange(user=row.prompt, response=row.response)
+    exchange = Exchange(user=_as_typed(row.prompt, rng), response=row.response)
     request = build_request(exchange, render(policy, thinking=flags.thinking), flags)
     prompt = tokenizer.apply_chat_template(
         chat_messages(request, images_as="part"), tokenize=True, return_dict=False, **template_kwargs(request)
@@ -43,6 +44,16 @@ def encode(row: Row, *, policies: Mapping[str, Policy], tokenizer: Any, rng: ran
     if len(ids) > _MAX_TOKENS:
         return None
     return Example(ids, len(prompt), _labels_at(ids, len(prompt), tokenizer))
+
+
+def _as_typed(text: str, rng: random.Random) -> str:
+    """Return *text* as somebody else might have typed it."""
+    if rng.random() < 0.2:
+        text = text.rstrip(" .?!…。？！") or text
+    dice = rng.random()
+    if dice < 0.12:
+        return text.lower()
+    return text.upper() if dice > 0.985 and len(text) < 200 else text
 
 
 def _labels_at(ids: Sequence[int], reply_at: int, tokenizer: Any) -> list[int]:

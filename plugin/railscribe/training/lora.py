@@ -1,4 +1,7 @@
-"""LoRA training of a guard adapter on a CPU or a GPU, in float32, resumable.
+"""LoRA training of a guard adapter on a CPU or a GPU, resumable.
+
+Weights and their updates are float32; matrices are multiplied in bfloat16 where the machine does that natively
+(two and a half times as fast here), else in float32.
 
 The vocabulary's 262,144 rows make the output layer dearer than the rest of the model, so the loss is computed at
 the reply's positions only: the hidden states of the prompt never meet it.
@@ -24,6 +27,7 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
+from railscribe.engines.embedded import fastest_dtype
 from railscribe.policy import Policy
 from railscribe.training.examples import Example, batches, encode
 from railscribe.training.rows import Row
@@ -40,13 +44,14 @@ class Recipe:
 
     epochs: int = 2
     """Rows marked ``once`` are spread over them; all others are shown in each."""
-    steps: int = 230
+    steps: int = 1000
     """At most; the last epoch is cut short there and the learning rate has come down by then."""
-    first_layer: int = 4
-    """Layers below keep the base's weights: a cheaper backward pass, and generic features are theirs."""
+    first_layer: int = 0
+    """Layers below keep the base's weights."""
     rank: int = 16
     alpha: int = 32
     learning_rate: float = 4e-4
+    dropout: float = 0.05
     tokens_per_step: int = 2048
     """After padding."""
     seed: int = 20261122
@@ -85,6 +90,7 @@ def train(
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
         target_modules=_TARGETS,
         layers_to_transform=list(range(recipe.first_layer, model.config.num_hidden_layers)),
     )
@@ -159,11 +165,18 @@ def _loss(adapted: Any, batch: Sequence[Example]) -> torch.Tensor:
             where.append((index, position - 1))
             weight.append(1.0 if position in example.labels_at else 1 / others)
     causal = adapted.get_base_model()
-    hidden = causal.model(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
     rows, columns = (torch.tensor(axis, device=device) for axis in zip(*where, strict=True))
-    logits = causal.lm_head(hidden[rows, columns])
+    with torch.autocast(device.type, torch.bfloat16, enabled=_multiplies_bfloat16(device)):
+        hidden = causal.model(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
+        logits = causal.lm_head(hidden[rows, columns])
     each = functional.cross_entropy(logits.float(), ids.to(device)[rows, columns + 1], reduction="none")
     return (each * torch.tensor(weight, device=device)).sum() / len(batch)
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and fastest_dtype() == "bfloat16"
 
 
 def _adapter_state(adapted: Any) -> dict[str, torch.Tensor]:

@@ -77,13 +77,13 @@ _CATQA = {
     "dangerousqa": "Criminal Planning/Confessions",
 }
 _CAPS = {
-    "ailuminate_en": 600,
-    "ailuminate_fr": 220,
-    "red_instruct": 850,
-    "hatecheck": 500,
-    "jailbreakbench": 160,
-    "alpaca_eval_benign": 430,
-    "self_instruct_benign": 560,
+    "ailuminate_en": 800,
+    "ailuminate_fr": 300,
+    "red_instruct": 1200,
+    "hatecheck": 900,
+    "jailbreakbench": 250,
+    "alpaca_eval_benign": 700,
+    "self_instruct_benign": 1200,
 }
 _GROUPS = re.compile(
     r"\b(?:wom[ae]n|female|bitch(?:es)?|trans(?:gender)?|trann(?:y|ies)|gays?|lesbians?|fag(?:got)?s?|blacks?|niggers?|disabled"

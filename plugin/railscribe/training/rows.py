@@ -4,8 +4,8 @@ Rules
 
 1. A row is one JSON object a line: ``prompt``, ``response``?, ``prompt_label``, ``response_label``?,
    ``categories``?, ``language``, ``policy``?, ``trace``?, and what its source adds. Labels are safe or unsafe.
-2. The split is by a hash of what rows share (a jailbreak's goal, a prompt across its policies), so no held-out
-   prompt was met in training, and the same file splits the same way everywhere.
+2. The split is by a hash of what rows share (a pattern, a jailbreak's goal, a template), so nothing like a
+   held-out row was met in training, and the same file splits the same way everywhere.
 3. The target is the reply grammar of :mod:`railscribe.nemotron.reply`, to the letter.
 """
 
@@ -81,7 +81,7 @@ def row_of(item: dict[str, Any], *, source: str) -> Row:
         policy=item.get("policy"),
         trace=item.get("trace"),
         source=source,
-        kin=" ".join((item.get("goal") or item["prompt"]).casefold().split()),
+        kin=" ".join((item.get("goal") or item.get("group") or item["prompt"]).casefold().split()),
     )
 
 
