@@ -101,9 +101,21 @@ def test_stored_words_are_pinned() -> None:
         *("missing_side", "echoed_format", "unknown_label", "out_of_order", "uninvited_unsafe"),
         "categories_without_unsafe",
         *("timeout", "cancelled", "engine_failed", "engine_unavailable", "engine_refused", "engine_protocol"),
-            *("bad_numbers", "out_of_memory"),
-            *("modality", "too_long", "empty", "bad_image", "too_many_images"),
+        *("bad_numbers", "out_of_memory"),
+        *("modality", "too_long", "empty", "bad_image", "too_many_images"),
         "not_run",
+    ]
+    assert [mode.value for mode in values.Reasoning] == ["off", "verdict", "deferred"]
+    assert [review.value for review in values.Review] == [
+        *("trace_contradicts", "think_disagrees", "trace_missing", "score_in_band", "score_missing"),
+    ]
+    assert [state.value for state in values.LateState] == ["received", "failed", "lost"]
+    assert [why.value for why in values.Lost] == ["queue_full", "closed"]
+    assert [name.value for name in values.ProbeName] == [
+        *("policy", "taxonomy", "categories", "thinking", "response", "image", "logprobs"),
+    ]
+    assert [result.value for result in values.ProbeResult] == [
+        *("honoured", "ignored", "refused", "failed", "not_applicable"),
     ]
 
 

@@ -121,8 +121,8 @@ def test_long_traces_are_read_quickly(filler: str) -> None:
     """The reading's work grows with the trace and no faster, whatever it repeats."""
 
     def seconds(times: int) -> float:
-        begun = time.perf_counter()
+        begun = time.thread_time()  # not what other programs on the machine take
         concluded(filler * times, Side.USER)
-        return time.perf_counter() - begun
+        return time.thread_time() - begun
 
-    assert seconds(16_000) < 40 * max(seconds(1_000), 0.001)
+    assert seconds(16_000) < 64 * max(seconds(1_000), 0.001)  # 256 times as long if it grew with the square
