@@ -81,3 +81,16 @@ FROM v_checks
 WHERE engine_ms IS NOT NULL
 GROUP BY engine
 ORDER BY engine;
+
+-- 13. What should a person look at, and why?
+SELECT reason, found_by, policy, outcome, count(*) AS checks
+FROM v_reviews
+GROUP BY reason, found_by, policy, outcome
+ORDER BY checks DESC, reason, found_by, policy, outcome;
+
+-- 14. What became of reasoning that was deferred?
+SELECT state, cause, count(*) AS checks, count(CASE WHEN disagrees THEN 1 END) AS disagreeing,
+       max(engine_ms) AS slowest_engine_ms
+FROM v_late_traces
+GROUP BY state, cause
+ORDER BY checks DESC, state, cause;

@@ -19,8 +19,8 @@ HOME = ROOT / "plugin" / "railscribe"
 # no I/O, from their neighbours as well, so long as no circle comes of it.
 LAYERS = (
     ("values", "errors", "taxonomy"),
-    ("nemotron", "policy", "images", "settings", "identity", "sync", "parts", "scoring"),
-    ("engines", "audit"),
+    ("nemotron", "policy", "images", "settings", "identity", "sync", "parts", "scoring", "reasoning"),
+    ("engines", "audit", "deferred"),
     ("judging",),
     ("guard",),
     ("standing",),

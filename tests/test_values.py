@@ -105,6 +105,18 @@ def test_stored_words_are_pinned() -> None:
         *("modality", "too_long", "empty", "bad_image", "too_many_images"),
         "not_run",
     ]
+    assert [mode.value for mode in values.Reasoning] == ["off", "verdict", "deferred"]
+    assert [review.value for review in values.Review] == [
+        *("trace_contradicts", "think_disagrees", "trace_missing", "score_in_band", "score_missing"),
+    ]
+    assert [state.value for state in values.LateState] == ["received", "failed", "lost"]
+    assert [why.value for why in values.Lost] == ["queue_full", "closed"]
+    assert [name.value for name in values.ProbeName] == [
+        *("policy", "taxonomy", "categories", "thinking", "response", "image", "logprobs"),
+    ]
+    assert [result.value for result in values.ProbeResult] == [
+        *("honoured", "ignored", "refused", "failed", "not_applicable"),
+    ]
 
 
 def test_taxonomy_is_the_model_s() -> None:

@@ -246,26 +246,30 @@ def _create_checks(*, on_sqlite: bool, more: str) -> None:
 
 def _create_views(*, on_sqlite: bool) -> None:
     day = _day(on_sqlite=on_sqlite)
-    late = "FROM late_traces WHERE"
-    op.execute(
-        sa.text(f"""
-        CREATE VIEW v_reviews AS
-        SELECT r.id, x.reason, x.found_by, r.checked_at, {day} AS day, r.tenant, r.direction, r.rail, r.outcome,
-               r.enforcement, p.name AS policy, e.name AS engine, e.model
-        FROM (
-            SELECT checked_at, record_id, name AS reason, 'check' AS found_by FROM record_notes WHERE kind = 'review'
-            UNION ALL SELECT checked_at, record_id, 'think_disagrees', 'late_trace' {late} disagrees
-            UNION ALL SELECT checked_at, record_id, 'trace_contradicts', 'late_trace' {late} contradicts
-            UNION ALL SELECT checked_at, record_id, 'trace_missing', 'late_trace' {late} coalesce(trace_chars, 0) = 0
-            UNION ALL SELECT n.checked_at, n.record_id, 'trace_awaited', 'check' FROM record_notes n
-                WHERE n.kind = 'reasoning' AND n.name = 'deferred' AND NOT EXISTS (
-                    SELECT 1 FROM late_traces l WHERE l.checked_at = n.checked_at AND l.record_id = n.record_id)
-        ) x
+    late = "late_traces x"
+    awaited = """x.kind = 'reasoning' AND x.name = 'deferred' AND NOT EXISTS (
+                SELECT 1 FROM late_traces l WHERE l.checked_at = x.checked_at AND l.record_id = x.record_id)"""
+    reasons = [
+        ("x.name", "check", "record_notes x", "x.kind = 'review'"),
+        ("'think_disagrees'", "late_trace", late, "x.disagrees"),
+        ("'trace_contradicts'", "late_trace", late, "x.contradicts"),
+        ("'trace_missing'", "late_trace", late, "coalesce(x.trace_chars, 0) = 0"),
+        ("'trace_awaited'", "check", "record_notes x", awaited),
+    ]
+    # Whole SELECTs, so that a question about some records reaches the indexes of each table on SQLite, too.
+    selects = [
+        f"""
+        SELECT r.id, {reason} AS reason, '{found_by}' AS found_by, r.checked_at, {day} AS day, r.tenant,
+               r.direction, r.rail, r.outcome, r.enforcement, p.name AS policy, e.name AS engine, e.model
+        FROM {rows}
         JOIN records r ON r.checked_at = x.checked_at AND r.id = x.record_id
         JOIN policies p ON p.digest = r.policy_digest
         JOIN engines e ON e.digest = r.engine_digest
-        """)
-    )
+        WHERE {condition}
+        """
+        for reason, found_by, rows, condition in reasons
+    ]
+    op.execute(sa.text("CREATE VIEW v_reviews AS" + " UNION ALL ".join(selects)))
     op.execute(
         sa.text(f"""
         CREATE VIEW v_late_traces AS

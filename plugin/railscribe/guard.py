@@ -5,8 +5,10 @@ A check, step by step
 (1) refuse what cannot be judged at all: nothing, too much, too many pictures
 (2) render the policy (pure)
 (3) let the engine judge it, in one call or in several (``judging.py``)
-(4) decide on the verdict, and settle what is enforced (pure)
+(4) decide on the verdict, and settle what is enforced (pure); where the plan for reasoning applies only now, (2)
+    to (4) once more with thinking, and the stricter decision counts
 (5) append the record; only then is the decision released
+(6) where reasoning was deferred, think in the background (``deferred.py``)
 
 Whatever fails in (1) to (3) becomes an undecided decision with its cause and is recorded like any other. What
 fails in (5) is raised: a decision without a durable record is not released.
@@ -23,12 +25,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 
 from railscribe.audit import AuditStore
+from railscribe.deferred import DeferredReasoning
 from railscribe.engines import Engine, open_engine
 from railscribe.identity import current_identity
-from railscribe.judging import Judgement, judge, unjudged
+from railscribe.judging import Judged, Judgement, judge, unjudged
 from railscribe.policy import Policy, decide, load_policy, render
+from railscribe.reasoning import ReasoningPlan, reviews
 from railscribe.settings import OnUndecided, Settings
 from railscribe.values import (
     Cause,
@@ -43,8 +48,10 @@ from railscribe.values import (
     ImageReading,
     ImageUse,
     Outcome,
+    Reasoning,
     Record,
     Rendering,
+    Verdict,
 )
 
 logger = logging.getLogger(__name__)
@@ -66,6 +73,12 @@ class Guard:
         self.store = store
         self.policy = policy
         self.settings = settings
+        self._deferred = DeferredReasoning(
+            store.append_late_trace,
+            queue=settings.reasoning_queue,
+            in_flight=settings.reasoning_in_flight,
+            timeout_s=settings.reasoning_timeout_s,
+        )
 
     @classmethod
     @asynccontextmanager
@@ -78,12 +91,23 @@ class Guard:
         policy = load_policy(settings.policy)
         with AuditStore.open(settings.database_url) as store:
             engine = open_engine(settings)
+            guard = cls(engine=engine, store=store, policy=policy, settings=settings)
             try:
                 if start:
                     await engine.start()
-                yield cls(engine=engine, store=store, policy=policy, settings=settings)
+                yield guard
             finally:
-                await engine.aclose()
+                try:
+                    await guard.aclose()
+                finally:
+                    await engine.aclose()
+
+    async def aclose(self) -> None:
+        """Wait a while (``reasoning_drain_s``) for deferred reasoning, and put on record what is then lost.
+
+        Neither engine nor store is closed: they belong to whoever opened them.
+        """
+        await self._deferred.drain(self.settings.reasoning_drain_s)
 
     async def check(
         self,
@@ -93,37 +117,37 @@ class Guard:
         policy: Policy | None = None,
         identity: Identity | None = None,
         flags: Flags | None = None,
+        reasoning: ReasoningPlan | None = None,
         on_undecided: OnUndecided | None = None,
         caller: Caller = Caller(),
         problem: Cause | None = None,
     ) -> Record:
         """Judge *exchange*, record the result durably and return the record.
 
-        *direction* defaults to output where there is a response, else input. *problem* is for a rail that
-        already knows why nothing can be judged (a broken picture): it is recorded as undecided.
+        *direction* defaults to output where there is a response, else input. *reasoning*, or else *flags*, goes
+        before the policy's and the settings' plan for reasoning. *problem* is for a rail that already knows why
+        nothing can be judged (a broken picture): it is recorded as undecided.
 
         Raises:
             AuditError: the record could not be made durable, so there is no decision to release.
         """
         policy = policy or self.policy
         direction = direction or direction_of(exchange)
-        flags = flags or Flags(thinking=self.settings.think)
         identity = identity or current_identity()
+        plan = reasoning or self._plan(policy, flags)
+        flags = replace(flags or Flags(), thinking=plan.thinks_at_once)
+        problem = problem or unjudgeable(exchange, direction, self.settings)
         record_id, checked_at = _new_id()
         stages = _Stages()
-        rendering = render(policy, thinking=flags.thinking)
-        stages.lap("render")
-        judgement = await self._judge(
-            exchange,
-            rendering,
-            flags,
-            identity,
-            problem or unjudgeable(exchange, direction, self.settings),
-        )
-        stages.lap("engine")
-        verdict = judgement.verdict
-        decision = decide(verdict, policy, direction)
-        stages.lap("decide")
+        ask = partial(self._ask, exchange, policy, direction, identity, stages)
+        first = await ask(flags, problem)
+        band = policy.review_band or self.settings.reasoning_band
+        applies = first.replied and plan.applies(record_id, first.decision, first.sides, band)
+        thought = first if flags.thinking else None
+        if applies and plan.mode is Reasoning.VERDICT and thought is None:
+            thought = await ask(replace(flags, thinking=True), problem)
+        final = first if thought is None else first.with_thinking(thought)
+        judgement, decision = final.judgement, final.decision
         record = Record(
             id=record_id,
             checked_at=checked_at,
@@ -132,23 +156,64 @@ class Guard:
             rail=caller.rail,
             host=caller.host,
             exchange=exchange,
-            rendering=rendering,
-            engine=self._engine_info(rendering, identity, judgement.completion),
-            flags=flags,
+            rendering=final.rendering,
+            engine=self._engine_info(final.rendering, identity, judgement.completion),
+            flags=final.flags,
             neutralised=judgement.neutralised,
             completion=judgement.completion,
-            verdict=verdict,
+            verdict=judgement.verdict,
             decision=decision,
             enforcement=_enforce(decision, on_undecided or self.settings.on_undecided),
             image=_image_reading(exchange, judgement),
             latency_ms=stages.laps,
             pieces=judgement.pieces if len(judgement.pieces) > 1 else (),
+            reasoning=_reasoning(plan, applies=applies, thought=thought),
+            reviews=reviews(
+                fast=None if first is thought else first.judgement.verdict,
+                thinking=thought.judgement.verdict if thought and thought.judgement.pieces else None,
+                sides=first.sides + (thought.sides if thought else []),
+                band=band,
+            ),
         )
         # Shielded: a record once begun is finished, whoever stops waiting for it.
         await asyncio.shield(asyncio.to_thread(self.store.append, record))
         if judgement.cancelled is not None:
             raise judgement.cancelled
+        if record.reasoning is Reasoning.DEFERRED:
+            await self._deferred.submit(record, partial(self._think, record, policy))
         return record
+
+    def _plan(self, policy: Policy, flags: Flags | None) -> ReasoningPlan:
+        """Return when the model is to think: by the caller's flags, else by the policy, else by the settings."""
+        if flags is not None:
+            return ReasoningPlan(mode=Reasoning.VERDICT if flags.thinking else Reasoning.OFF)
+        return policy.reasoning or self.settings.reasoning_plan()
+
+    async def _ask(
+        self,
+        exchange: Exchange,
+        policy: Policy,
+        direction: Direction,
+        identity: Identity,
+        stages: _Stages,
+        flags: Flags,
+        problem: Cause | None,
+    ) -> Judged:
+        """Steps (2) to (4)."""
+        rendering = render(policy, thinking=flags.thinking)
+        stages.lap("render")
+        judgement = await self._judge(exchange, rendering, flags, identity, problem)
+        stages.lap("engine")
+        decision = decide(judgement.verdict, policy, direction)
+        stages.lap("decide")
+        return Judged(rendering=rendering, flags=flags, judgement=judgement, decision=decision)
+
+    async def _think(self, record: Record, policy: Policy) -> tuple[Completion | None, Verdict]:
+        """Step (6): what the engine says of *record*'s exchange when it thinks."""
+        flags = replace(record.flags, thinking=True)
+        rendering = render(policy, thinking=True)
+        judgement = await self._judge(record.exchange, rendering, flags, record.identity, None)
+        return judgement.completion, judgement.verdict
 
     async def _judge(
         self,
@@ -193,7 +258,7 @@ class _Stages:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self.laps[stage] = (now - self._since) * 1000
+        self.laps[stage] = self.laps.get(stage, 0.0) + (now - self._since) * 1000
         self._since = now
 
 
@@ -219,6 +284,12 @@ def _enforce(decision: Decision, on_undecided: OnUndecided) -> Enforcement:
         decision.outcome is Outcome.UNDECIDED and on_undecided == "block"
     )
     return Enforcement.REFUSED if refused else Enforcement.PASSED
+
+
+def _reasoning(plan: ReasoningPlan, *, applies: bool, thought: Judged | None) -> Reasoning:
+    if thought is not None:
+        return Reasoning.VERDICT
+    return Reasoning.DEFERRED if applies and plan.mode is Reasoning.DEFERRED else Reasoning.OFF
 
 
 def _image_reading(exchange: Exchange, judgement: Judgement) -> ImageReading | None:

@@ -10,6 +10,8 @@ Rules
    something unsafe count, and every call is a :class:`~railscribe.values.Piece` of the record.
 5. What needs more than ``MAX_PIECES`` calls, or is too long although almost nothing of it is left, is undecided:
    the policy alone may fill the engine's context.
+6. Where an exchange was judged with and without thinking, the stricter decision counts, and the pieces of both are
+   the record's.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ from railscribe.engines import Engine
 from railscribe.errors import ContextLengthError, EngineError
 from railscribe.nemotron import build_request, parse_reply
 from railscribe.nemotron.reply import unreadable
+from railscribe.reasoning import judged_sides, stricter
 from railscribe.values import (
     Category,
     Cause,
     Completion,
+    Decision,
     Exchange,
     Flags,
     Label,
@@ -75,6 +79,44 @@ class Judgement:
     def completion(self) -> Completion | None:
         """The reply that decided, if there is one."""
         return next((piece.completion for piece in self.pieces if piece.deciding), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What asking once came to: under which rendering and flags, and what was decided on it."""
+
+    rendering: Rendering
+    flags: Flags
+    judgement: Judgement
+    decision: Decision
+
+    @property
+    def replied(self) -> bool:
+        """Whether the engine gave a reply that could be thought about."""
+        return self.judgement.completion is not None and self.judgement.cancelled is None
+
+    @property
+    def sides(self) -> list[SideVerdict]:
+        """The sides that were decided on."""
+        return judged_sides(self.judgement.verdict, self.decision)
+
+    def with_thinking(self, thought: Judged) -> Judged:
+        """Return what counts of this and *thought*: the stricter one, with the trace and the pieces of both."""
+        if thought is self:
+            return self
+        counts = self if stricter(self.decision, thought.decision) is self.decision else thought
+        pieces = [
+            replace(piece, deciding=piece.deciding and judged is counts)
+            for judged in (self, thought)
+            for piece in judged.judgement.pieces
+        ]
+        judgement = replace(
+            counts.judgement,
+            pieces=tuple(pieces),
+            verdict=replace(counts.judgement.verdict, trace=thought.judgement.verdict.trace),
+            cancelled=thought.judgement.cancelled,
+        )
+        return replace(counts, judgement=judgement, flags=thought.flags)
 
 
 async def judge(

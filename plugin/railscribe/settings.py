@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from platformdirs import user_cache_path
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from typing_extensions import Self
 
 from railscribe.errors import SettingsError
+from railscribe.reasoning import ReasoningFor, ReasoningPlan
+from railscribe.values import Reasoning
 
 EngineName = Literal["embedded", "transformers", "openai_compatible"]
 OnUndecided = Literal["block", "allow"]
@@ -38,7 +41,21 @@ class Settings(BaseSettings):
     on_undecided: OnUndecided = "block"
     """What an undecided check does to the traffic."""
     think: bool = False
-    """Ask the model for its reasoning."""
+    """Short for ``reasoning: verdict`` for all."""
+    reasoning: Reasoning = Reasoning.OFF
+    """Whether the model is asked to think: not at all, for its verdict, or after the decision. A policy with a
+    plan of its own goes before these four (docs/reasoning.md)."""
+    reasoning_for: ReasoningFor = ReasoningFor.ALL
+    """``all``, what was ``blocked``, scores in the ``band``, or a ``sample``."""
+    reasoning_sample: float = Field(default=0.05, gt=0, le=1)
+    reasoning_band: tuple[float, float] | None = None
+    """Scores to think about where the policy names no review band. It decides nothing: only a policy's band flags."""
+    reasoning_queue: int = Field(default=256, ge=0)
+    """Deferred checks that may wait for their turn; more are lost, and on record as lost."""
+    reasoning_in_flight: int = Field(default=2, ge=1)
+    reasoning_timeout_s: float = Field(default=120.0, gt=0)
+    reasoning_drain_s: float = Field(default=10.0, ge=0)
+    """Seconds that a guard waits for deferred reasoning when it is closed."""
 
     engine: EngineName = "embedded"
     model: str | None = None
@@ -86,6 +103,25 @@ class Settings(BaseSettings):
     ``too_many_images``."""
     allow_image_urls: bool = False
     """Hand http(s) image addresses to a remote engine. Railscribe itself never fetches one."""
+
+    @model_validator(mode="after")
+    def _no_two_plans(self) -> Self:
+        if self.think and self.reasoning is Reasoning.DEFERRED:
+            raise ValueError(
+                "think is short for reasoning=verdict, and reasoning says deferred; give one of them"
+            )
+        if self.reasoning_for is ReasoningFor.BAND and self.reasoning_band is None:
+            raise ValueError("reasoning_for=band needs a reasoning_band, such as [0.3, 0.7]")
+        if self.reasoning_band is not None and not 0 <= self.reasoning_band[0] < self.reasoning_band[1] <= 1:
+            raise ValueError("reasoning_band is two scores between 0 and 1, the lower first")
+        return self
+
+    def reasoning_plan(self) -> ReasoningPlan:
+        """Return when the model is asked to think where neither caller nor policy says so."""
+        if self.think:
+            return ReasoningPlan(mode=Reasoning.VERDICT)
+        sample = self.reasoning_sample if self.reasoning_for is ReasoningFor.SAMPLE else None
+        return ReasoningPlan(mode=self.reasoning, applies_to=self.reasoning_for, sample=sample)
 
     @classmethod
     def settings_customise_sources(

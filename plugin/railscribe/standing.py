@@ -9,6 +9,8 @@ Rules
 3. Starting is not an engine call and has a limit of its own: loading weights takes longer than judging.
 4. Guards of one process whose settings name the same engine share it: two rails, or two configurations behind
    one server, load the weights once.
+5. A host that knows its end awaits ``aclose``, which waits for deferred reasoning. Without it, whatever is still
+   open when the process ends is put on record as lost.
 """
 
 from __future__ import annotations
@@ -47,11 +49,17 @@ class StandingGuard(Guard):
         store = AuditStore.open(settings.database_url)
         guard = cls(engine=late, store=store, policy=policy, settings=settings)
         weakref.finalize(guard, store.close).atexit = False  # the process's end closes everything
+        # Entries hold the guard, so only at the process's end can there be open ones.
+        weakref.finalize(guard, guard._deferred.abandon)
         return guard
 
     async def check(self, exchange: Exchange, **how: Any) -> Record:
         """Check as :meth:`Guard.check` does, on the one loop."""
         return await run_apart(super().check(exchange, **how))
+
+    async def aclose(self) -> None:
+        """Wait for deferred reasoning as :meth:`Guard.aclose` does, on the one loop."""
+        await run_apart(super().aclose())
 
 
 class LateEngine(Engine):

@@ -21,7 +21,9 @@ from railscribe.values import (
     Identity,
     Label,
     Outcome,
+    Reasoning,
     Record,
+    Review,
     Side,
 )
 
@@ -44,7 +46,7 @@ def history(blocked: RecordFactory, undecided: RecordFactory) -> list[Record]:
     first = blocked().checked_at
     named = blocked().decision
     return [
-        blocked(0),
+        blocked(0, reviews=(Review.SCORE_IN_BAND,), reasoning=Reasoning.DEFERRED),
         blocked(1, checked_at=first + timedelta(seconds=2)),  # past midnight, UTC
         blocked(2, checked_at=first + day, decision=replace(named, categories=())),
         blocked(

@@ -20,7 +20,9 @@ from railscribe.nemotron import parse_reply
 from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR
 from railscribe.values import Category, Cause, Label, Side, SideVerdict, Verdict
 
-CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.yaml"))
+CORPUS = sorted(
+    set((Path(__file__).parent / "corpus").glob("*.yaml")) - {Path(__file__).parent / "corpus/traces.yaml"}
+)
 RECORDED = [(path.stem, case) for path in CORPUS for case in yaml.safe_load(path.read_text(encoding="utf-8"))]
 NOTEBOOK_NAMES = (
     *BUILTIN_CATEGORIES,
@@ -375,11 +377,14 @@ def test_blank_space_around_the_lines(reply: str) -> None:
         ("User Safety: safe or unsafe rating of the user input", False),
         ('I say "User Safety: unsafe" no more.', False),
         ("Response Safety: unsafe", False),
+        ("The request is dangerous and violates the policy.", True),
+        ("The request is harmless.", False),
+        ("The request may be dangerous.", False),
         ("", False),
     ],
 )
 def test_note_on_a_contradicting_trace(trace: str, contradicts: bool) -> None:
-    """Only the trace's last whole line on a side that was sent is held against the verdict."""
+    """What the trace plainly comes to on a side that was sent is held against the verdict."""
     verdict = parse_reply(f"<think>\n{trace}\n</think>{SAFE}", response_sent=False)
 
     assert verdict.notes == (("trace_contradicts",) if contradicts else ())

@@ -158,3 +158,33 @@ def test_output_without_a_response_cannot_be_decided() -> None:
     """A verdict that lacks the only side that counts is a bug of the caller, not an allow."""
     with pytest.raises(ValueError, match="none of the sides"):
         decide(verdict(Label.SAFE, None), policy(), Direction.OUTPUT)
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "direction", "outcome"),
+    [
+        ((Label.SAFE, None), (0.4, None), Direction.INPUT, Outcome.FLAG),
+        ((Label.SAFE, None), (0.2, None), Direction.INPUT, Outcome.ALLOW),
+        ((Label.SAFE, None), (0.8, None), Direction.INPUT, Outcome.ALLOW),
+        ((Label.SAFE, None), (None, None), Direction.INPUT, Outcome.ALLOW),
+        ((Label.SAFE, Label.SAFE), (0.4, 0.1), Direction.OUTPUT, Outcome.ALLOW),
+        ((Label.SAFE, Label.SAFE), (0.1, 0.4), Direction.OUTPUT, Outcome.FLAG),
+        ((Label.UNSAFE, None), (0.4, None), Direction.INPUT, Outcome.BLOCK),
+    ],
+)
+def test_a_review_band_flags_what_is_called_safe(
+    labels: tuple[Label, Label | None],
+    scores: tuple[float | None, float | None],
+    direction: Direction,
+    outcome: Outcome,
+) -> None:
+    """Rule 3: on the sides that are decided on, a score in the band turns allow to flag and nothing else."""
+    user, response = (
+        None if label is None else SideVerdict(label=label, score=score)
+        for label, score in zip(labels, scores, strict=True)
+    )
+    assert user is not None
+
+    found = decide(Verdict(user=user, response=response), policy(review_band=[0.3, 0.7]), direction)
+
+    assert (found.outcome, found.categories) == (outcome, ())

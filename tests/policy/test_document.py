@@ -8,8 +8,9 @@ import pytest
 
 from railscribe.errors import PolicyError
 from railscribe.policy import parse_policy
+from railscribe.reasoning import ReasoningFor, ReasoningPlan
 from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, SEXUAL_MINOR_DEFINITION, names_sexual_minor
-from railscribe.values import Action, Direction, Side
+from railscribe.values import Action, Direction, Reasoning, Side
 
 MINIMAL: dict[str, Any] = {"name": "p", "version": "1", "description": "d"}
 
@@ -343,3 +344,70 @@ def test_surrounding_space_is_stripped() -> None:
     policy = parse_policy(MINIMAL | {"description": "  d \n", "disallowed": [" x "]})
 
     assert (policy.description, policy.disallowed) == ("d", ("x",))
+
+
+# Reasoning and the review band.
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ({"mode": "deferred"}, ReasoningPlan(mode=Reasoning.DEFERRED)),
+        ({"mode": False}, ReasoningPlan(mode=Reasoning.OFF)),
+        (
+            {"mode": "verdict", "for": "blocked"},
+            ReasoningPlan(mode=Reasoning.VERDICT, applies_to=ReasoningFor.BLOCKED),
+        ),
+        (
+            {"mode": "deferred", "for": "sample", "sample": 0.05},
+            ReasoningPlan(mode=Reasoning.DEFERRED, applies_to=ReasoningFor.SAMPLE, sample=0.05),
+        ),
+        (
+            {"mode": "deferred", "for": "band"},
+            ReasoningPlan(mode=Reasoning.DEFERRED, applies_to=ReasoningFor.BAND),
+        ),
+    ],
+)
+def test_a_policy_says_when_to_think(written: dict[str, Any], expected: ReasoningPlan) -> None:
+    """The mapping ``reasoning`` is a plan; YAML's ``off``, which reads as false, is meant as it is written."""
+    policy = parse_policy(MINIMAL | {"reasoning": written, "review_band": [0.25, 0.75]})
+
+    assert policy.reasoning == expected
+    assert policy.review_band == (0.25, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reasoning": {}}, "reasoning.mode: is missing"),
+        ({"reasoning": {"mode": "later"}}, "reasoning.mode: Input should be 'off', 'verdict' or 'deferred'"),
+        (
+            {"reasoning": {"mode": "verdict", "fro": "all"}},
+            "reasoning.fro: no such field; did you mean 'for'?",
+        ),
+        (
+            {"reasoning": {"mode": "verdict", "for": "some"}},
+            "reasoning.for: Input should be 'all', 'blocked'",
+        ),
+        ({"reasoning": {"mode": "verdict", "for": "sample"}}, "reasoning.sample: goes with 'for: sample'"),
+        ({"reasoning": {"mode": "verdict", "sample": 0.5}}, "reasoning.sample: goes with 'for: sample'"),
+        (
+            {"reasoning": {"mode": "verdict", "for": "sample", "sample": 1.5}},
+            "reasoning.sample: Input should be",
+        ),
+        ({"reasoning": {"mode": "verdict", "for": "band"}}, "reasoning.for: band needs a review_band"),
+        ({"review_band": [0.7, 0.3]}, "review_band: is two scores between 0 and 1, the lower first"),
+        ({"review_band": [0.3, 1.3]}, "review_band: is two scores between 0 and 1, the lower first"),
+        ({"review_band": 0.3}, "review_band: Input should be a valid tuple"),
+    ],
+)
+def test_plans_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
+    """A plan that could not be followed is refused with its field."""
+    assert message in problem(**changes)
+
+
+def test_what_came_later_changes_no_digest() -> None:
+    """A document that says nothing of reasoning or a band keeps the digest it had before there were any."""
+    digest = "8a90af44c1d801c8218e99d1d336dbdcfc0a3af7ae76845690a5685129cc8fb6"
+
+    assert parse_policy(MINIMAL).digest == digest
+    assert parse_policy(MINIMAL | {"review_band": [0, 1]}).digest != digest
+    assert parse_policy(MINIMAL | {"reasoning": {"mode": "off"}}).digest != digest

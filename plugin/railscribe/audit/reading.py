@@ -34,6 +34,7 @@ _checks = sa.table(
     *map(sa.column, ("adapter", "decoding", "piece_count", "reasoning")),
 )
 _reviews = sa.table("v_reviews", sa.column("id"), sa.column("reason"))
+_AT_ONCE = 500  # ids in one question: SQLite's limit on parameters is a thousand in old builds
 
 
 def list_records(
@@ -52,12 +53,19 @@ def list_records(
         query = query.where(_checks.c.tenant == tables.storable(tenant))
     if since is not None:
         query = query.where(_checks.c.checked_at >= since)
-    asked = sa.select(_reviews).where(_reviews.c.id.in_(query.with_only_columns(_checks.c.id)))
+    rows = [_flat(row) for row in connection.execute(query).mappings()]
+    reviews = _reviews_of(connection, [row["id"] for row in rows])
+    return [{**row, "reviews": reviews.get(row["id"], [])} for row in rows]
+
+
+def _reviews_of(connection: sa.Connection, ids: list[str]) -> dict[str, list[str]]:
+    """Return the reasons for review of the records *ids*, by id."""
     reviews: dict[str, list[str]] = {}
-    for record_id, reason in connection.execute(asked.order_by(_reviews.c.reason)):
-        reviews.setdefault(record_id, []).append(reason)
-    flat = [_flat(row) for row in connection.execute(query).mappings()]
-    return [{**row, "reviews": reviews.get(row["id"], [])} for row in flat]
+    for start in range(0, len(ids), _AT_ONCE):
+        some = sa.select(_reviews).where(_reviews.c.id.in_(ids[start : start + _AT_ONCE]))
+        for record_id, reason in connection.execute(some.order_by(_reviews.c.reason)):
+            reviews.setdefault(record_id, []).append(reason)
+    return reviews
 
 
 def latest_probes(connection: sa.Connection, engine: EngineInfo, address: str | None) -> list[Probe]:
@@ -126,9 +134,7 @@ def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
         "requested": {"categories": record["categories_requested"], "trace": record["trace_requested"]},
         "trace_received": record["trace_received"],
         "reasoning": next((note["name"] for note in notes if note["kind"] == "reasoning"), "off"),
-        "reviews": list(
-            connection.execute(sa.select(_reviews.c.reason).where(_reviews.c.id == key[1])).scalars()
-        ),
+        "reviews": _reviews_of(connection, [key[1]]).get(key[1], []),
         "neutralised": [note["name"] for note in notes if note["kind"] == "neutralised"],
         "image": _pick(record, "image_count", "image_use", "image_reader"),
         "images": [_image(image, contents) for image in _children(connection, tables.record_images, key)],

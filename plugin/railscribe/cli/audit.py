@@ -36,6 +36,7 @@ def list_records(
         typer.echo(
             f"{record['id']}  {record['checked_at'][:19]}  {record['direction']:<6} {record['outcome']:<9} "
             f"{record['enforcement']:<7}  {record['policy']}{f'  ({why})' if why else ''}"
+            f"{'  review: ' + ', '.join(record['reviews']) if record['reviews'] else ''}"
         )
 
 
@@ -45,15 +46,28 @@ def show(
     database_url: options.DatabaseUrl = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show one record whole: the exchange, the policy's text, the verdict, the trace."""
+    """Show one record whole: the exchange, the policy's text, the verdict, the trace, also one that came later."""
     with AuditStore.open(options.settings_from(database_url=database_url).database_url) as store:
         record = store.record(record_id)
     if as_json:
         options.print_json(record)
         return
+    late = record.pop("late_trace")
     for field, value in record.items():
         if value not in (None, "", [], {}):
             typer.echo(f"{field}: {_indented(value)}")
+    if late is not None:
+        typer.echo(f"late_trace: {_indented(_late_trace(late))}")
+
+
+def _late_trace(late: dict[str, Any]) -> str:
+    """Return what became of deferred reasoning as lines: how it ended, what it says, and the trace itself."""
+    ended = f"{late['state']}{' (' + late['cause'] + ')' if late['cause'] else ''} at {late['ended_at']}"
+    says = [f"{side} {late[side]['label']}" for side in ("user", "response") if late[side]]
+    says += [word for word in ("disagrees", "contradicts") if late[word]]
+    trace = late["trace"]
+    lines = [ended, ", ".join(says), (trace["text"] or f"({trace['state']})") if trace else ""]
+    return "\n".join(line for line in lines if line)
 
 
 def _indented(value: Any) -> str:

@@ -13,9 +13,10 @@ from railscribe.cli import options
 from railscribe.errors import EngineError, ImageError, UsageError
 from railscribe.guard import Caller, Guard, direction_of, unjudgeable
 from railscribe.images import image_from_bytes, image_from_url
+from railscribe.reasoning import ReasoningPlan
 from railscribe.settings import Settings
 from railscribe.sync import run_sync
-from railscribe.values import Cause, Exchange, Image, Outcome, Record, SideVerdict
+from railscribe.values import Cause, Exchange, Image, Outcome, Reasoning, Record, SideVerdict
 
 EXIT_CODES = {Outcome.ALLOW: 0, Outcome.BLOCK: 10, Outcome.FLAG: 11, Outcome.UNDECIDED: 12}
 
@@ -28,7 +29,13 @@ def check(
     image: Annotated[str | None, typer.Option(help="A picture's file, or a data: URL.")] = None,
     policy: options.Policy = None,
     think: Annotated[
-        bool | None, typer.Option("--think/--no-think", help="Ask the model for its reasoning.")
+        bool | None, typer.Option("--think/--no-think", help="Short for --reasoning verdict, or off.")
+    ] = None,
+    reasoning: Annotated[
+        Reasoning | None,
+        typer.Option(
+            help="Ask the model to think: for its verdict, or after the decision; whatever the policy says."
+        ),
     ] = None,
     engine: options.Engine = None,
     model: options.Model = None,
@@ -47,10 +54,16 @@ def check(
         policy=policy,
         database_url=database_url,
         timeout_s=timeout_s,
-        think=think,
     )
+    if think is not None and reasoning is not None:
+        raise UsageError("--think is short for --reasoning verdict.", hint="Give one of them.")
+    if think is not None:
+        reasoning = Reasoning.VERDICT if think else Reasoning.OFF
+    plan = None if reasoning is None else ReasoningPlan(mode=reasoning)
+    # A command has nothing else to do than to wait for what it was asked for.
+    settings = settings.model_copy(update={"reasoning_drain_s": settings.reasoning_timeout_s})
     user = sys.stdin.read() if text == "-" else text
-    record, failure = run_sync(_check(settings, user, response, image))
+    record, failure = run_sync(_check(settings, user, response, image, plan))
     if as_json:
         options.print_json(as_dict(record))
     else:
@@ -61,7 +74,7 @@ def check(
 
 
 async def _check(
-    settings: Settings, user: str, response: str | None, image: str | None
+    settings: Settings, user: str, response: str | None, image: str | None, plan: ReasoningPlan | None
 ) -> tuple[Record, EngineError | None]:
     """Return the record, and the engine's failure to start where that is why it is undecided."""
     problem: Cause | None = None
@@ -84,6 +97,7 @@ async def _check(
                 problem, failure = error.cause, error
         record = await guard.check(
             exchange,
+            reasoning=plan,
             caller=Caller(rail="check", host="railscribe-cli"),
             problem=problem,
         )
@@ -114,6 +128,8 @@ def as_dict(record: Record) -> dict[str, Any]:
         "reply": verdict.reply,
         "notes": list(verdict.notes),
         "neutralised": list(record.neutralised),
+        "reasoning": record.reasoning.value,
+        "reviews": [review.value for review in record.reviews],
         "image": None if record.image is None else {"use": record.image.use.value, "text": record.image.text},
         "record_id": record.id,
         "policy": {
@@ -154,6 +170,10 @@ def _print(record: Record) -> None:
         typer.echo(f"  {'defused:':<12}{', '.join(record.neutralised)}")
     if record.verdict.trace:
         typer.echo(f"  {'trace:':<12}{' '.join(record.verdict.trace.split())}")
+    if record.reasoning is Reasoning.DEFERRED:
+        typer.echo(f"  {'trace:':<12}deferred; see: railscribe audit show {record.id}")
+    if record.reviews:
+        typer.echo(f"  {'review:':<12}{', '.join(review.value for review in record.reviews)}")
     typer.echo(f"  {'policy:':<12}{record.rendering.policy_name} {record.rendering.policy_version}")
     typer.echo(
         f"  {'engine:':<12}{record.engine.name}, {record.engine.model}, {record.latency_ms['engine']:.0f} ms"

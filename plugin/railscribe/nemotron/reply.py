@@ -24,8 +24,8 @@ Rules
 8. A category that the policy does not know is kept in the model's words and marked unknown; it is never
    dropped, so an unsafe verdict cannot lose its reason. Whatever it calls sexual content with minors is
    ``Sexual (minor)``, since that one must block under every policy.
-9. The trace decides nothing: the model's verdict may contradict it. Where the trace states a label in a line
-   of its own and the verdict says otherwise, a note says so.
+9. The trace decides nothing: the model's verdict may contradict it. Where the trace plainly comes to another
+   label (``railscribe.nemotron.conclusion``), a note says so.
 
 Unreadable is never safe: both sides carry the cause.
 """
@@ -36,13 +36,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from railscribe.nemotron.conclusion import concluded
 from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, names_sexual_minor
 from railscribe.values import Category, Cause, Label, Side, SideVerdict, Verdict
 
 _OPEN, _CLOSE = "<think>", "</think>"
 _FIELD = re.compile(r"(User Safety|Response Safety|Safety Categories):(.*)", re.DOTALL)
 _STATED = re.compile(r"(User Safety|Response Safety|Safety Categories)\s*:", re.IGNORECASE)
-_CONCLUDED = re.compile(r"^(User|Response) Safety: *(safe|unsafe)[ \t]*$", re.MULTILINE)
 _ECHO = re.compile(r"^\s*(?:safe or unsafe\b|a comma-separated list\b)", re.IGNORECASE)
 _CUT_SHORT: dict[str | None, Cause | None] = {None: None, "stop": None, "length": Cause.TRUNCATED}
 _ORDER = ("User Safety", "Response Safety", "Safety Categories")
@@ -185,12 +185,12 @@ def _label(fields: Mapping[str, str], name: str) -> Label:
 
 
 def _contradicts(trace: str | None, answer: _Answer) -> bool:
-    """Whether *trace* came to another label than the verdict (rule 9); its last word on a side counts."""
-    concluded = dict(_CONCLUDED.findall(trace or ""))
-    on_response = (
-        answer.response is not None and concluded.get("Response", answer.response) != answer.response
+    """Whether *trace* came to another label than the verdict on a side that was sent (rule 9)."""
+    answered = {Side.USER: answer.user, Side.RESPONSE: answer.response}
+    return any(
+        label is not None and concluded(trace or "", side) not in (None, label)
+        for side, label in answered.items()
     )
-    return concluded.get("User", answer.user) != answer.user or on_response
 
 
 def _category(said: str, names: Sequence[str]) -> Category:

@@ -5,7 +5,8 @@ Rules
 1. Only the sides that the rail's direction decides on count (the policy may have widened them).
 2. If one of them is unreadable, the decision is undecided with that side's cause: what cannot be read may
    hide anything.
-3. If all are safe, the decision is allow.
+3. If all are safe, the decision is allow, or flag where a score lies in the policy's review band: the model was
+   not sure, so a person looks at it.
 4. Otherwise the strictest action among the named categories decides; a category that the policy does not
    know, and an unsafe verdict without any, count as ``unlisted_action``.
 5. ``Sexual (minor)`` blocks, whatever the document came to say and whatever the model called it.
@@ -14,6 +15,7 @@ Rules
 from __future__ import annotations
 
 from railscribe.policy.document import Policy
+from railscribe.reasoning import in_band
 from railscribe.taxonomy import names_sexual_minor
 from railscribe.values import Action, Decision, Direction, Label, Outcome, Verdict
 
@@ -30,7 +32,8 @@ def decide(verdict: Verdict, policy: Policy, direction: Direction) -> Decision:
     if not judged:
         raise ValueError("the verdict has none of the sides that this direction decides on")
     if all(side_verdict.label is Label.SAFE for side_verdict in judged):
-        return Decision(outcome=Outcome.ALLOW, sides=sides)
+        unsure = in_band(judged, policy.review_band)
+        return Decision(outcome=Outcome.FLAG if unsure else Outcome.ALLOW, sides=sides)
     actions = {category.name: _action(policy, category.name) for category in verdict.categories}
     strictest = max(actions.values() or [policy.unlisted_action], key=_SEVERITY.index)
     named = tuple(name for name, action in actions.items() if action is strictest is not Action.ALLOW)

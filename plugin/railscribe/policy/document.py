@@ -10,6 +10,7 @@ Rules
    softened, under whatever name.
 4. A policy that would tell the model nothing, or act on nothing, does not compile.
 5. The digest is that of the canonical document: every field, defaults filled in, sorted keys, no white space.
+   A field that came later counts only where it is set, so that no older document changes its digest.
 6. What the model reads is plain lines: no line break and no marker of the chat template inside a text, so a
    document cannot forge a section of its own rendering.
 """
@@ -24,8 +25,11 @@ from typing import Any, Literal
 
 from railscribe.errors import PolicyError
 from railscribe.policy.schema import Document, DocumentCategory, problems
+from railscribe.reasoning import Band, ReasoningPlan
 from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, SEXUAL_MINOR_DEFINITION, names_sexual_minor
 from railscribe.values import Action, Direction, Side
+
+_ADDED = ("reasoning", "review_band")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,10 @@ class Policy:
     input_sides: tuple[Side, ...]
     output_sides: tuple[Side, ...]
     refusal: str
+    reasoning: ReasoningPlan | None = None
+    """When the model is asked to think; ``None`` leaves it to the settings."""
+    review_band: Band | None = None
+    """Scores at which what the model calls safe is flagged."""
 
     def __post_init__(self) -> None:
         # Rule 3 holds for a policy built or changed in code as well.
@@ -65,7 +73,9 @@ class Policy:
 
     def canonical(self) -> str:
         """Return the document as canonical JSON (rule 5)."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        fields = asdict(self)
+        said = {name: value for name, value in fields.items() if value is not None or name not in _ADDED}
+        return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @property
     def digest(self) -> str:
@@ -124,6 +134,8 @@ def _freeze(document: Document) -> Policy:
         input_sides=_ordered(document.sides.input),
         output_sides=_ordered(document.sides.output),
         refusal=document.refusal,
+        reasoning=None if document.reasoning is None else document.reasoning.plan(),
+        review_band=document.review_band,
     )
 
 

@@ -11,12 +11,21 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from typing_extensions import Self
 
 from railscribe.nemotron.neutralise import neutralise
+from railscribe.reasoning import Band, ReasoningFor, ReasoningPlan
 from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, names_sexual_minor
-from railscribe.values import Action, Side
+from railscribe.values import Action, Reasoning, Side
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _BREAKS = {"Cc", "Zl", "Zp"}
@@ -84,6 +93,27 @@ class _Sides(_Strict):
         return self
 
 
+def _mode(value: object) -> object:
+    return Reasoning.OFF.value if value is False else value  # YAML reads off as false
+
+
+class _Reasoning(_Strict):
+    """When the model is asked to think."""
+
+    mode: Annotated[Reasoning, BeforeValidator(_mode)]
+    applies_to: ReasoningFor = Field(default=ReasoningFor.ALL, alias="for")
+    sample: float | None = Field(default=None, gt=0, le=1)
+
+    def plan(self) -> ReasoningPlan:
+        return ReasoningPlan(mode=self.mode, applies_to=self.applies_to, sample=self.sample)
+
+
+def _rising(band: Band) -> Band:
+    if not 0 <= band[0] < band[1] <= 1:
+        raise ValueError("is two scores between 0 and 1, the lower first, such as [0.3, 0.7]")
+    return band
+
+
 class Document(_Strict):
     """A policy as it is written."""
 
@@ -100,6 +130,8 @@ class Document(_Strict):
     unlisted_action: Action = Action.BLOCK
     sides: _Sides = _Sides()
     refusal: str = Field(default="I'm sorry, I can't help with that.", min_length=1)
+    reasoning: _Reasoning | None = None
+    review_band: Annotated[Band, AfterValidator(_rising)] | None = None
 
 
 def problems(document: Mapping[str, Any]) -> tuple[Document | None, list[Problem]]:
@@ -127,8 +159,9 @@ def _misfits(error: ValidationError) -> Iterator[Problem]:
 def _fields_beside(loc: tuple[int | str, ...]) -> Iterable[str]:
     model: type[BaseModel] = Document
     if len(loc) > 1:
-        model = DocumentCategory if loc[0] == "categories" else _Sides
-    return model.model_fields
+        nested: dict[str, type[BaseModel]] = {"categories": DocumentCategory, "reasoning": _Reasoning}
+        model = nested.get(str(loc[0]), _Sides)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _check_categories(document: Document) -> Iterator[Problem]:
@@ -200,6 +233,18 @@ def _check_substance(document: Document) -> Iterator[Problem]:
         yield Problem("action", "allow leaves every category without effect; block or flag at least one")
 
 
+def _check_reasoning(document: Document) -> Iterator[Problem]:
+    reasoning = document.reasoning
+    if reasoning is None:
+        return
+    if (reasoning.applies_to is ReasoningFor.SAMPLE) != (reasoning.sample is not None):
+        yield Problem(
+            "reasoning.sample", "goes with 'for: sample', a share such as 0.05, and with nothing else"
+        )
+    if reasoning.applies_to is ReasoningFor.BAND and document.review_band is None:
+        yield Problem("reasoning.for", "band needs a review_band, such as [0.3, 0.7]")
+
+
 _CHECKS = (
     _check_categories,
     _check_suppressed,
@@ -207,6 +252,7 @@ _CHECKS = (
     _check_behaviours,
     _check_mode,
     _check_substance,
+    _check_reasoning,
 )
 
 
