@@ -18,16 +18,18 @@ from railscribe.training.rows import Row, target_reply
 from railscribe.values import Exchange, Flags, Label
 
 _MAX_TOKENS = 768
+_MAX_OTHERS = 14
+"""The output layer's 262,144 rows make a position of the reply dearer than one of the prompt."""
 
 
 class Example(NamedTuple):
     """Token ids of prompt and reply."""
 
     ids: list[int]
-    reply_at: int
-    """Where the reply begins; the loss counts from there on."""
     labels_at: list[int]
     """Where its labels stand: one for each side."""
+    others_at: list[int]
+    """Of the reply's other tokens, those to learn from this time: all of a short reply, some of a trace."""
 
 
 def encode(row: Row, *, policies: Mapping[str, Policy], tokenizer: Any, rng: random.Random) -> Example | None:
@@ -43,7 +45,9 @@ def encode(row: Row, *, policies: Mapping[str, Policy], tokenizer: Any, rng: ran
     ids = prompt + tokenizer(reply + "<end_of_turn>", add_special_tokens=False)["input_ids"]
     if len(ids) > _MAX_TOKENS:
         return None
-    return Example(ids, len(prompt), _labels_at(ids, len(prompt), tokenizer))
+    labels_at = _labels_at(ids, len(prompt), tokenizer)
+    others = [at for at in range(len(prompt), len(ids)) if at not in labels_at]
+    return Example(ids, labels_at, sorted(rng.sample(others, min(len(others), _MAX_OTHERS))))
 
 
 def _as_typed(text: str, rng: random.Random) -> str:

@@ -160,10 +160,12 @@ def _loss(adapted: Any, batch: Sequence[Example]) -> torch.Tensor:
         length = len(example.ids)
         ids[index, :length] = torch.tensor(example.ids)
         mask[index, :length] = 1
-        others = length - example.reply_at - len(example.labels_at)
-        for position in range(example.reply_at, length):
+        for position in example.labels_at:
             where.append((index, position - 1))
-            weight.append(1.0 if position in example.labels_at else 1 / others)
+            weight.append(1.0)
+        for position in example.others_at:
+            where.append((index, position - 1))
+            weight.append(1 / len(example.others_at))
     causal = adapted.get_base_model()
     rows, columns = (torch.tensor(axis, device=device) for axis in zip(*where, strict=True))
     with torch.autocast(device.type, torch.bfloat16, enabled=_multiplies_bfloat16(device)):
