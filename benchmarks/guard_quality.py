@@ -6,8 +6,9 @@
 
 Each set has its question. *scary_safe*: are safe prompts that sound dangerous told from unsafe ones (AUROC, F1)?
 *plainly_unsafe*: is what is plainly unsafe found (recall)? *posts_prose*: and in texts that ask for nothing (AUROC)?
-*policy_pairs*: does the policy decide, where the same text stands under one that forbids and one that allows it (accuracy,
-AUROC, and the share of pairs of which both are right)? Intervals are 95 %, bootstrapped over rows (over pairs for pairs).
+*policy_pairs*: does the policy decide, where the same text stands under one that forbids and one that allows it
+(accuracy, AUROC, and the share of pairs of which both are right)? Intervals are 95 %, bootstrapped over rows (over
+pairs for pairs).
 """
 
 from __future__ import annotations

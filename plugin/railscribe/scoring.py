@@ -47,10 +47,10 @@ def figures(judged: Iterable[Judged]) -> dict[str, float | int | None]:
     fn = sum(row.expected is Label.UNSAFE for row in rows) - tp
     return {
         "rows": len(rows),
-        "precision": _ratio(tp, tp + fp),
-        "recall": _ratio(tp, tp + fn),
-        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
-        "accuracy": _ratio(len(rows) - fp - fn, len(rows)),
+        "precision": ratio(tp, tp + fp),
+        "recall": ratio(tp, tp + fn),
+        "f1": ratio(2 * tp, 2 * tp + fp + fn),
+        "accuracy": ratio(len(rows) - fp - fn, len(rows)),
         "auroc": auroc(rows),
         "undecided": sum(row.said is Label.UNREADABLE for row in rows),
         "tp": tp,
@@ -107,11 +107,11 @@ def _resampled(counts: Sequence[int]) -> dict[str, float | None]:
     # Twice the number of pairs in the right order: the safe ones below, and those of the same score once.
     below = map(add, accumulate(safe), accumulate(safe[:-1], initial=0)) if safe else ()
     return {
-        "precision": _ratio(tp, tp + fp),
-        "recall": _ratio(tp, tp + fn),
-        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
-        "accuracy": _ratio(tp + tn, tp + tn + fp + fn),
-        "auroc": _ratio(sum(map(mul, unsafe, below)), 2 * sum(safe) * sum(unsafe)),
+        "precision": ratio(tp, tp + fp),
+        "recall": ratio(tp, tp + fn),
+        "f1": ratio(2 * tp, 2 * tp + fp + fn),
+        "accuracy": ratio(tp + tn, tp + tn + fp + fn),
+        "auroc": ratio(sum(map(mul, unsafe, below)), 2 * sum(safe) * sum(unsafe)),
     }
 
 
@@ -121,5 +121,6 @@ def _middle(ordered: Sequence[float]) -> Interval | None:
     return ordered[int(0.025 * (len(ordered) - 1))], ordered[int(0.975 * (len(ordered) - 1) + 0.5)]
 
 
-def _ratio(part: int, whole: int) -> float | None:
+def ratio(part: int, whole: int) -> float | None:
+    """Return *part* of *whole*, or ``None`` of nothing."""
     return part / whole if whole else None

@@ -2,6 +2,6 @@
 
 from railscribe.evaluation.judging import judge
 from railscribe.evaluation.rows import EvalRow, read_rows
-from railscribe.evaluation.summary import summary
+from railscribe.evaluation.summary import score_lines, summary
 
-__all__ = ["EvalRow", "judge", "read_rows", "summary"]
+__all__ = ["EvalRow", "judge", "read_rows", "score_lines", "summary"]

@@ -15,7 +15,7 @@ from railscribe.values import Cause, Exchange, Flags, Image, Record
 async def judge(
     guard: Guard, rows: Sequence[EvalRow], *, concurrency: int, done: Callable[[], object] = lambda: None
 ) -> list[Record]:
-    """Return a record for each of *rows*, in order, with *concurrency* checks in flight; *done* is called after each."""
+    """Return a record for each of *rows*, in order, *concurrency* at a time; *done* is called after each."""
     room = asyncio.Semaphore(concurrency)
 
     async def one(row: EvalRow) -> Record:

@@ -11,8 +11,9 @@ Rules
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,13 @@ class EvalRow:
 
 
 def read_rows(
-    files: Iterable[Path], *, policies: Iterable[Path] = (), limit: int | None = None
+    files: Iterable[Path],
+    *,
+    policies: Iterable[Path] = (),
+    groups: Sequence[str] = (),
+    limit: int | None = None,
 ) -> list[EvalRow]:
-    """Return the rows of *files*, of each the first *limit*, with their policies.
+    """Return the rows of *files* with their policies: of each file the first *limit* whose group fits one of *groups*.
 
     Raises:
         UsageError: a file that cannot be read or holds no rows, or a line that is none.
@@ -61,10 +66,20 @@ def read_rows(
     known = {
         name: parse_policy(document) for path in policies for name, document in policy_documents(path).items()
     }
-    return [row for file in files for row in _rows_of(file, known, limit)]
+    rows = []
+    for file in files:
+        found = [row for row in _rows_of(file, known) if not groups or _fits(row, groups)]
+        rows += found[:limit]
+    if not rows:
+        raise UsageError(f"No row has a group like {' or '.join(groups)}.")
+    return rows
 
 
-def _rows_of(file: Path, known: Mapping[str, Policy], limit: int | None) -> list[EvalRow]:
+def _fits(row: EvalRow, groups: Sequence[str]) -> bool:
+    return any(fnmatchcase(str(row.item.get("group", "")), pattern) for pattern in groups)
+
+
+def _rows_of(file: Path, known: Mapping[str, Policy]) -> list[EvalRow]:
     try:
         # Not splitlines(): JSON allows the line separators of Unicode inside a text.
         lines = file.read_text(encoding="utf-8").split("\n")
@@ -72,7 +87,7 @@ def _rows_of(file: Path, known: Mapping[str, Policy], limit: int | None) -> list
         raise UsageError(f"Cannot read {file} ({type(error).__name__}).") from error
     rows: list[EvalRow] = []
     for number, line in enumerate(lines, start=1):
-        if line.strip() and (limit is None or len(rows) < limit):
+        if line.strip():
             item = _item(file, number, line)
             rows.append(EvalRow(item=item, file=file, line=number, policy=_policy(file, number, item, known)))
     if not rows:
