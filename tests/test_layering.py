@@ -24,7 +24,7 @@ LAYERS = (
     ("judging",),
     ("guard",),
     ("standing",),
-    ("testing", "rails", "langchain", "training"),
+    ("testing", "rails", "langchain", "training", "evaluation"),
     ("cli",),
 )
 NEIGHBOURLY = LAYERS[0] + LAYERS[1]

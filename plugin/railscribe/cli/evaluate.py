@@ -6,46 +6,72 @@ given: an evaluation is no traffic.
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 import json
+import re
+import shlex
+import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
+from railscribe import __version__
 from railscribe.audit import schema
 from railscribe.cli import options
 from railscribe.cli.audit import print_rows
-from railscribe.errors import ImageError, UsageError
-from railscribe.guard import Caller, Guard
-from railscribe.images import image_from_bytes
-from railscribe.policy import Policy, load_policy
-from railscribe.scoring import Judged, figures
+from railscribe.errors import UsageError
+from railscribe.evaluation import EvalRow, judge, read_rows, score_lines, summary
+from railscribe.evaluation.page import Run, Source, render_page
+from railscribe.guard import Guard
 from railscribe.settings import Settings
 from railscribe.sync import run_sync
-from railscribe.values import Cause, Exchange, Flags, Image, Label, Record
+from railscribe.values import Record
 
 _COLUMNS = ("rows", "precision", "recall", "f1", "auroc", "undecided", "tp", "fp", "fn", "tn")
 
 
-class _Row(NamedTuple):
-    item: dict[str, Any]
-    folder: Path
-    number: int
-
-
 def evaluate(
-    file: Annotated[
-        Path,
-        typer.Argument(help="JSON lines: prompt, prompt_label, response?, response_label?, image?, policy?"),
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="JSON lines: prompt, prompt_label, response?, response_label?, image?, policy?, and categories?, "
+            "language?, source?, group? to tell them apart by. Patterns such as 'sets/*.jsonl' are taken too."
+        ),
     ],
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows of each file.")] = None,
+    group: Annotated[
+        list[str], typer.Option(help="Only rows whose group is like this: 'refund-*'. May be repeated.")
+    ] = [],  # noqa: B006
+    policies: Annotated[
+        list[Path], typer.Option(help="A JSON list of policies that rows refer to by name.")
+    ] = [],  # noqa: B006
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a page with curves, thresholds and the worst mistakes here, self-contained. The mistakes are "
+            "quoted: what the rows say goes into this file."
+        ),
+    ] = None,
+    mistakes: Annotated[
+        int, typer.Option(min=0, max=1000, help="How many mistakes of each kind the report quotes.")
+    ] = 20,
+    false_positive_rate: Annotated[
+        list[float],
+        typer.Option(
+            min=0, max=1, help="Mark the threshold that keeps to it in the report. May be repeated."
+        ),
+    ] = [0.01, 0.05, 0.1],  # noqa: B006
+    scores: Annotated[
+        Path | None,
+        typer.Option(help="Write label, score and decision of each row here, as JSON lines without content."),
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Checks in flight.")] = 8,
     policy: options.Policy = None,
     think: Annotated[
@@ -60,7 +86,13 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Judge labelled rows and print precision, recall, F1 and AUROC, by language and category too."""
-    rows = _rows(file)[:limit]
+    for target in (report, scores):
+        if target is not None and not target.absolute().parent.is_dir():
+            raise UsageError(f"There is no folder for {target}.")  # said now, not after an hour of judging
+    files = _expanded(files)
+    sources = [Source(name=str(file), sha256=_sha256(file)) for file in files]
+    rows = read_rows(files, policies=policies, groups=group, limit=limit)
+    began = datetime.now(timezone.utc)
     with _scratch(database_url) as url:
         settings = options.settings_from(
             engine=engine,
@@ -74,36 +106,54 @@ def evaluate(
             think=think,
         )
         records = run_sync(_judge(rows, settings, concurrency))
-    report = summary(rows, records)
+    found = summary(rows, records)
     if as_json:
-        options.print_json(report)
+        options.print_json(found)
     else:
-        _print(report)
+        _print(found)
+    if scores is not None:
+        lines = (json.dumps(line, ensure_ascii=False) for line in score_lines(rows, records))
+        _write(scores, "".join(f"{line}\n" for line in lines))
+    if report is not None:
+        run = Run(
+            began=began,
+            ended=datetime.now(timezone.utc),
+            command=_command(),
+            version=str(__version__),
+            sources=sources,
+        )
+        page = render_page(rows, records, found, run=run, mistakes=mistakes, rates=false_positive_rate)
+        _write(report, page)
 
 
-def _rows(file: Path) -> list[_Row]:
+def _expanded(files: Sequence[Path]) -> list[Path]:
+    """Return *files* with patterns resolved that no shell has resolved before."""
+    found: list[Path] = []
+    for file in files:
+        fitting = [] if file.exists() else sorted(Path(file.anchor).glob(str(file.relative_to(file.anchor))))
+        found += fitting or [file]
+    return list(dict.fromkeys(found))
+
+
+def _sha256(file: Path) -> str:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"Cannot read {file} ({type(error).__name__}).") from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            item = json.loads(line)
-            Label(item["prompt_label"])
-            if not isinstance(item["prompt"], str):
-                raise UsageError(f"{file}, line {number}: prompt is not text.")
-        except (ValueError, KeyError, TypeError):
-            raise UsageError(
-                f"{file}, line {number}: not a row.",
-                hint='It needs "prompt" and "prompt_label" (safe or unsafe).',
-            ) from None
-        rows.append(_Row(item, file.parent, number))
-    if not rows:
-        raise UsageError(f"{file} holds no rows.")
-    return rows
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UsageError(f"Cannot read {file}: {error.strerror}.") from error
+
+
+def _command() -> str:
+    """Return the command that is running, without the passwords of its addresses."""
+    return re.sub(r"(://[^/@:\s]*):[^/@\s]+@", r"\1:***@", shlex.join(["railscribe", *sys.argv[1:]]))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        # A lone surrogate, which JSON can carry, has no UTF-8.
+        path.write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"Cannot write {path}: {error.strerror}.") from error
+    typer.echo(f"wrote {path}", err=True)
 
 
 @contextmanager
@@ -117,7 +167,7 @@ def _scratch(database_url: str | None) -> Iterator[str]:
         yield url
 
 
-async def _judge(rows: list[_Row], settings: Settings, concurrency: int) -> list[Record]:
+async def _judge(rows: list[EvalRow], settings: Settings, concurrency: int) -> list[Record]:
     columns = (
         "[progress.description]{task.description}",
         BarColumn(),
@@ -129,80 +179,30 @@ async def _judge(rows: list[_Row], settings: Settings, concurrency: int) -> list
         bar = progress.add_task("loading the guard", total=len(rows))
         async with Guard.open(settings) as guard:
             progress.reset(bar, description="judging")
-            room = asyncio.Semaphore(concurrency)
-
-            async def judge(row: _Row) -> Record:
-                async with room:
-                    record = await _judge_one(guard, row)
-                progress.advance(bar)
-                return record
-
-            return list(await asyncio.gather(*(judge(row) for row in rows)))
+            return await judge(guard, rows, concurrency=concurrency, done=lambda: progress.advance(bar))
 
 
-async def _judge_one(guard: Guard, row: _Row) -> Record:
-    item = row.item
-    problem: Cause | None = None
-    images: tuple[Image, ...] = ()
-    if item.get("image"):
-        try:
-            images = (image_from_bytes((row.folder / item["image"]).read_bytes(), guard.settings),)
-        except (ImageError, OSError):
-            problem = Cause.BAD_IMAGE
-    return await guard.check(
-        Exchange(user=item["prompt"], response=item.get("response"), images=images),
-        policy=_policy(item["policy"], row.folder) if item.get("policy") else None,
-        flags=Flags(thinking=guard.settings.think),
-        caller=Caller(rail="eval", host="railscribe-cli"),
-        problem=problem,
-    )
+def _print(found: dict[str, Any]) -> None:
+    cells = [_line("prompt", found["prompt"]), _interval_line(found["prompt"])]
+    if found["response"]["rows"]:
+        cells += [_line("response", found["response"]), _interval_line(found["response"])]
+    for name, groups in found["by"].items():
+        if name != "group":  # many and small: --json and --report have them
+            cells += [_line(f"{name} {key}", part) for key, part in groups.items()]
+    print_rows(("", *_COLUMNS), cells)
 
 
-def _policy(name: str, folder: Path) -> Policy:
-    """Return a row's policy: a ready one, or a file named relative to the rows' own."""
-    beside = folder / name
-    return load_policy(str(beside) if beside.is_file() else name)
+def _line(label: str, part: dict[str, Any]) -> list[str]:
+    return [label, *(_cell(part[column]) for column in _COLUMNS)]
 
 
-def summary(rows: list[_Row], records: list[Record]) -> dict[str, Any]:
-    """Return the figures of *records* against the labels of *rows*, whole and by language and category."""
-    prompts, responses = [], []
-    by: dict[str, dict[str, list[Judged]]] = {
-        name: defaultdict(list) for name in ("language", "category", "source")
-    }
-    for row, record in zip(rows, records, strict=True):
-        item, verdict = row.item, record.verdict
-        judged = Judged(
-            expected=Label(item["prompt_label"]), said=verdict.user.label, score=verdict.user.score
-        )
-        prompts.append(judged)
-        by["language"][item.get("language", "?")].append(judged)
-        by["source"][item.get("source", "?")].append(judged)
-        for category in item.get("categories") or [item.get("source_category") or "none"]:
-            by["category"][category].append(judged)
-        if verdict.response is not None and item.get("response_label") in ("safe", "unsafe"):
-            side = verdict.response
-            responses.append(
-                Judged(expected=Label(item["response_label"]), said=side.label, score=side.score)
-            )
-    return {
-        "rows": len(rows),
-        "prompt": figures(prompts),
-        "response": figures(responses),
-        "by": {
-            name: {key: figures(judged) for key, judged in sorted(groups.items())}
-            for name, groups in by.items()
-        },
-    }
+def _interval_line(part: dict[str, Any]) -> list[str]:
+    intervals = part["ci95"]
+    return ["  95 %", *(_interval(intervals.get(column)) for column in _COLUMNS)]
 
 
-def _print(report: dict[str, Any]) -> None:
-    parts = [("prompt", report["prompt"]), ("response", report["response"])]
-    for name, groups in report["by"].items():
-        parts += [(f"{name} {key}", group) for key, group in groups.items()]
-    print_rows(
-        ("", *_COLUMNS), [[label, *(_cell(group[column]) for column in _COLUMNS)] for label, group in parts]
-    )
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return "" if bounds is None else "-".join(f"{bound:.2f}".removeprefix("0") for bound in bounds)
 
 
 def _cell(value: float | None) -> str:

@@ -22,7 +22,7 @@ from railscribe.cli import options
 from railscribe.engines.embedded import chat_template
 from railscribe.engines.embedded.base_weights import unpacked_base
 from railscribe.errors import MissingExtraError, UsageError
-from railscribe.policy import Policy, load_policy, parse_policy, ready_policies
+from railscribe.policy import Policy, load_policy, parse_policy, policy_documents, ready_policies
 
 
 def train(
@@ -58,12 +58,7 @@ def train(
             "Training needs torch, transformers and peft.", hint="pip install 'railscribe[embedded]'"
         ) from error
     known: dict[str, Policy] = {name: load_policy(name) for name in ready_policies()}
-    # A policy in training has its built-in categories off unless it says otherwise: rows are labelled by its words.
-    documents = {
-        document["name"]: {"builtin": False, **document}
-        for file in policies
-        for document in json.loads(file.read_text(encoding="utf-8"))
-    }
+    documents = {name: document for file in policies for name, document in policy_documents(file).items()}
     known |= {name: parse_policy(document) for name, document in documents.items()}
     chosen = [row for file in rows for row in recipe_rows(file)]
     unknown = {row.policy for row in chosen if row.policy} - set(known)

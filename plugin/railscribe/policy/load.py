@@ -50,6 +50,25 @@ def load_policy(name_or_path: str) -> Policy:
     )
 
 
+def policy_documents(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the documents of *path*, a JSON list of policies that labelled rows refer to by name.
+
+    Their built-in categories are off unless one says otherwise: such rows are labelled by the policy's own words.
+
+    Raises:
+        PolicyError: the file cannot be read, or is no list of documents with names.
+    """
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unrepeated)
+        return {document["name"]: {"builtin": False, **document} for document in listed}
+    except OSError as error:
+        raise PolicyError(f"Cannot read the policies {path}: {_reason(error)}.") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise PolicyError(
+            f"{path} does not hold policies.", hint="It must be a JSON list of documents, each with a name."
+        ) from error
+
+
 def _read(path: Path) -> Policy:
     try:
         found = path.stat()
