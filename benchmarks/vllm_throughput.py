@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import openai
+from tests.vllm.server import MODEL, VllmServer
 
 from railscribe.engines import Engine
 from railscribe.engines.embedded import EmbeddedEngine
@@ -29,7 +30,6 @@ from railscribe.nemotron import build_request, chat_messages, parse_reply, templ
 from railscribe.policy import load_policy, render
 from railscribe.settings import Settings
 from railscribe.values import Exchange, Flags, Request, Verdict
-from tests.vllm.server import MODEL, VllmServer
 
 ROWS = Path(__file__).parents[1] / "plugin" / "railscribe" / "training" / "rows"
 IN_FLIGHT = 32

@@ -21,7 +21,7 @@ LAYERS = (
     ("values", "errors", "taxonomy"),
     ("nemotron", "policy", "images", "settings", "identity", "sync", "parts", "scoring"),
     ("engines", "audit"),
-    ("judging",),
+    ("judging", "probing"),
     ("guard",),
     ("standing",),
     ("testing", "rails", "langchain", "training"),

@@ -1,4 +1,4 @@
-"""These tests start a real vLLM, which takes most of a minute and several gigabytes: ``make test-vllm`` alone runs them."""
+"""A real vLLM for the tests beside it: most of a minute and 7 GB each, so ``make test-vllm`` alone runs them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from tests.vllm.server import MODEL, VllmServer
 
 from railscribe.engines import Engine
 from railscribe.engines.embedded import EmbeddedEngine
 from railscribe.engines.openai_compatible import OpenAICompatibleEngine
 from railscribe.settings import Settings
-from tests.vllm.server import MODEL, VllmServer
 
 # Not collected elsewhere, rather than deselected: a -m on the command line would take the deselection's place.
 if "vllm" not in os.environ.get("RAILSCRIBE_TEST_REQUIRE", "").split(","):

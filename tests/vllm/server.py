@@ -20,6 +20,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from typing_extensions import Self
@@ -67,10 +68,8 @@ class VllmServer:
     def kill(self) -> None:
         """End it at once, as a machine that fails does. Calling it twice is harmless."""
         if self._process is not None:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self._process.wait()
             self._process = None
 
@@ -81,7 +80,7 @@ class VllmServer:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5):  # noqa: S310
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5):
                 return True
         except (OSError, urllib.error.URLError):
             return False

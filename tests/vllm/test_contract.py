@@ -10,6 +10,8 @@ import gc
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.vllm.conftest import served
+from tests.vllm.server import CONTEXT, VllmServer
 
 from railscribe.engines import Engine, openai_compatible
 from railscribe.errors import ContextLengthError, EngineRefusedError
@@ -17,8 +19,6 @@ from railscribe.nemotron import build_request
 from railscribe.policy import Policy, load_policy, parse_policy, render
 from railscribe.testing import EngineContract, example_request
 from railscribe.values import Exchange, Flags, Mode, Request, Side
-from tests.vllm.conftest import served
-from tests.vllm.server import CONTEXT, VllmServer
 
 pytestmark = pytest.mark.vllm
 

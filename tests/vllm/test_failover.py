@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from tests.vllm.balancer import Balancer
+from tests.vllm.conftest import served
+from tests.vllm.server import MODEL, VllmServer
 
 from railscribe.engines import Engine
 from railscribe.errors import EngineUnavailableError
@@ -13,9 +16,6 @@ from railscribe.guard import Guard
 from railscribe.settings import Settings
 from railscribe.testing import example_request
 from railscribe.values import Cause, Enforcement, Exchange, Flags, Outcome
-from tests.vllm.balancer import Balancer
-from tests.vllm.conftest import served
-from tests.vllm.server import MODEL, VllmServer
 
 pytestmark = pytest.mark.vllm
 
@@ -74,10 +74,12 @@ async def test_a_server_that_dies_is_unavailable_until_it_is_back(
 
 async def test_one_of_two_replicas_dies(vllm: VllmServer, mortal: VllmServer) -> None:
     """Behind a balancer the loss of a replica in mid-request costs repetitions, and no answer."""
-    async with Balancer([vllm.port, mortal.port]) as balancer:
-        async with served(balancer.base_url, max_retries=4) as engine:
-            ended = await killed_in_mid_request(mortal, engine)
-            after = await engine.complete(example_request())
+    async with (
+        Balancer([vllm.port, mortal.port]) as balancer,
+        served(balancer.base_url, max_retries=4) as engine,
+    ):
+        ended = await killed_in_mid_request(mortal, engine)
+        after = await engine.complete(example_request())
 
     assert [type(end).__name__ for end in ended] == ["Completion"] * len(LONG)
     assert after.text
