@@ -45,7 +45,9 @@ class Model:
         body = {name: value for name, value in body.items() if name not in self._drops}
         text, tokens = self._judged(body.get("chat_template_kwargs", {}), str(body["messages"]))
         label = {"token": " safe", "logprob": -0.1, "top_logprobs": [{"token": " unsafe", "logprob": -2.3}]}
-        words = [{"token": word, "logprob": 0.0, "top_logprobs": []} for word in ("User", " Safety", ":")]
+        words: list[Body] = [
+            {"token": word, "logprob": 0.0, "top_logprobs": []} for word in ("User", " Safety", ":")
+        ]
         return self._answer(
             self._chat(
                 text,
