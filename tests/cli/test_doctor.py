@@ -112,9 +112,9 @@ def test_dropped_arguments_are_a_failure_that_guards_heed(
     ran = doctor()
 
     assert ran.code == 1
-    assert "FAIL  taxonomy  ignored" in ran.out
-    assert "note  policy    ignored" in ran.out  # the policy in use travels as a taxonomy
-    assert "note  thinking  ignored" in ran.out  # nobody asked for it
+    assert "FAIL  taxonomy    ignored" in ran.out
+    assert "note  policy      ignored" in ran.out  # the policy in use travels as a taxonomy
+    assert "note  thinking    ignored" in ran.out  # nobody asked for it
     assert "chat_template_kwargs" in ran.out
     server = ("--base-url", loopback.base_url, "--model", loopback.model)
     asked = len(loopback.bodies)

@@ -89,7 +89,7 @@ def doctor(
     findings = []
     for finding in _findings(settings):
         findings.append(finding)
-        say(f"{_mark(ok=finding.ok)}  {finding.part:<10}{finding.said}")
+        say(f"{_mark(ok=finding.ok)}  {finding.part:<12}{finding.said}")
     probed = _probed(settings, say) if probes and findings[-1].ok else None
     stored = probed is not None and _kept(settings, probed, say)
     bad = [found for found in probed.found if _is_bad(found, settings)] if probed else []
@@ -226,9 +226,9 @@ def _is_bad(found: Found, settings: Settings) -> bool:
 def _line(found: Found, settings: Settings, engine: EngineInfo) -> str:
     mark = "ok  " if found.result is ProbeResult.HONOURED else "note"
     mark = "FAIL" if _is_bad(found, settings) else mark
-    line = f"{mark}  {found.name.value:<10}{found.result.value}: {found.detail}"
+    line = f"{mark}  {found.name.value:<12}{found.result.value}: {found.detail}"
     change = remedy(found, engine)
-    return f"{line}\n                {change}" if change else line
+    return f"{line}\n                  {change}" if change else line
 
 
 def _as_json(found: Found, settings: Settings, probed: Probed) -> dict[str, Any]:
