@@ -6,7 +6,7 @@ Rules
 
 1. It lives in an environment of its own (``make .venv-vllm/ready``): it pins another transformers than ours.
 2. Base, adapter, template and end tokens are the embedded guard's, so both must answer alike.
-3. It listens on the loopback, and goes with whoever started it.
+3. It listens on the loopback, and ends with whoever started it, unless that is killed outright.
 """
 
 from __future__ import annotations
@@ -110,6 +110,8 @@ def _free_port() -> int:
 
 def main() -> None:
     """Serve until interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
     server = VllmServer(port=int(sys.argv[1]) if len(sys.argv) > 1 else None)
     try:
         server.start()
