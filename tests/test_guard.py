@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Iterable
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -20,11 +21,15 @@ from railscribe.values import (
     Cause,
     Direction,
     Enforcement,
+    EngineInfo,
     Exchange,
     Identity,
     Image,
     ImageUse,
     Outcome,
+    Probe,
+    ProbeName,
+    ProbeResult,
     Record,
     Request,
 )
@@ -249,3 +254,78 @@ async def test_a_policy_may_widen_the_sides(store: AuditStore) -> None:
     record = await guard.check(Exchange(user="a", response="b"), policy=wide)
 
     assert record.decision.outcome is Outcome.BLOCK
+
+
+def a_probe(guard: Guard, name: ProbeName, result: ProbeResult) -> Probe:
+    return Probe(
+        name=name,
+        result=result,
+        detail="",
+        engine=guard.engine.info,
+        address=None,
+        probed_at=datetime.now(timezone.utc),
+    )
+
+
+async def test_an_engine_that_ignores_policies_is_not_asked_under_one(store: AuditStore) -> None:
+    """Where the doctor found so, a check under a policy is undecided and on record; one without is judged."""
+    guard = guard_that_says(store, ["User Safety: safe"])
+    store.append_probes([a_probe(guard, ProbeName.POLICY, ProbeResult.IGNORED)])
+
+    ignored = await guard.check(Exchange(user="Hello."), policy=load_policy("dev-tools-assistant"))
+
+    assert (ignored.decision.outcome, ignored.decision.cause) == (Outcome.UNDECIDED, Cause.POLICY_IGNORED)
+    assert ignored.enforcement is Enforcement.REFUSED
+    assert on_record(store)["cause"] == "policy_ignored"
+    judged = await guard.check(Exchange(user="Hello."))
+    assert judged.decision.outcome is Outcome.ALLOW
+
+
+async def test_an_ignored_policy_can_be_allowed(store: AuditStore) -> None:
+    """Whoever sets allow_ignored_policy gets the verdict, such as it is."""
+    guard = guard_that_says(store, ["User Safety: safe"], allow_ignored_policy=True)
+    store.append_probes([a_probe(guard, ProbeName.POLICY, ProbeResult.IGNORED)])
+
+    record = await guard.check(Exchange(user="Hello."), policy=load_policy("dev-tools-assistant"))
+
+    assert record.decision.outcome is Outcome.ALLOW
+
+
+@pytest.mark.parametrize(
+    ("name", "result"),
+    [(ProbeName.POLICY, result) for result in ProbeResult if result is not ProbeResult.IGNORED]
+    + [(ProbeName.TAXONOMY, ProbeResult.IGNORED), (ProbeName.THINKING, ProbeResult.IGNORED)],
+)
+async def test_other_findings_hold_nothing_up(
+    store: AuditStore, name: ProbeName, result: ProbeResult
+) -> None:
+    """Only an ignored policy of the mode in use stands in the way."""
+    guard = guard_that_says(store, ["User Safety: safe"])
+    store.append_probes([a_probe(guard, name, result)])
+
+    record = await guard.check(Exchange(user="Hello."), policy=load_policy("dev-tools-assistant"))
+
+    assert record.decision.outcome is Outcome.ALLOW
+
+
+async def test_an_engine_that_knows_itself_late_is_held_to_it(store: AuditStore) -> None:
+    """A verdict is not used where the engine turns out, by its reply, to be one that ignores policies."""
+
+    class Late(ScriptedEngine):
+        @property
+        def info(self) -> EngineInfo:
+            return EngineInfo(name="scripted", model="late", backend="vllm" if self.requests else None)
+
+    guard = Guard(
+        engine=Late(["User Safety: safe"]),
+        store=store,
+        policy=load_policy("dev-tools-assistant"),
+        settings=Settings(),
+    )
+    known = EngineInfo(name="scripted", model="late", backend="vllm")
+    probe = a_probe(guard, ProbeName.POLICY, ProbeResult.IGNORED)
+    store.append_probes([dataclasses.replace(probe, engine=known)])
+
+    record = await guard.check(Exchange(user="Hello."))
+
+    assert record.decision.cause is Cause.POLICY_IGNORED

@@ -21,7 +21,7 @@ LAYERS = (
     ("values", "errors", "taxonomy"),
     ("nemotron", "policy", "images", "settings", "identity", "sync", "parts", "scoring", "reasoning"),
     ("engines", "audit", "deferred"),
-    ("judging",),
+    ("judging", "probing"),
     ("guard",),
     ("standing",),
     ("testing", "rails", "langchain", "training", "evaluation"),

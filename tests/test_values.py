@@ -101,7 +101,7 @@ def test_stored_words_are_pinned() -> None:
         *("missing_side", "echoed_format", "unknown_label", "out_of_order", "uninvited_unsafe"),
         "categories_without_unsafe",
         *("timeout", "cancelled", "engine_failed", "engine_unavailable", "engine_refused", "engine_protocol"),
-        *("bad_numbers", "out_of_memory"),
+        *("bad_numbers", "out_of_memory", "policy_ignored"),
         *("modality", "too_long", "empty", "bad_image", "too_many_images"),
         "not_run",
     ]

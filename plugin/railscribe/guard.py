@@ -27,11 +27,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 
-from railscribe.audit import AuditStore
+from railscribe.audit import AuditStore, KnownProbes
 from railscribe.deferred import DeferredReasoning
 from railscribe.engines import Engine, open_engine
 from railscribe.identity import current_identity
 from railscribe.judging import Judged, Judgement, judge, unjudged
+from railscribe.nemotron.reply import unreadable
 from railscribe.policy import Policy, decide, load_policy, render
 from railscribe.reasoning import ReasoningPlan, reviews
 from railscribe.settings import OnUndecided, Settings
@@ -47,7 +48,10 @@ from railscribe.values import (
     Identity,
     ImageReading,
     ImageUse,
+    Mode,
     Outcome,
+    ProbeName,
+    ProbeResult,
     Reasoning,
     Record,
     Rendering,
@@ -55,6 +59,8 @@ from railscribe.values import (
 )
 
 logger = logging.getLogger(__name__)
+
+_PROBE_OF_MODE = {Mode.POLICY: ProbeName.POLICY, Mode.TAXONOMY: ProbeName.TAXONOMY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +85,7 @@ class Guard:
             in_flight=settings.reasoning_in_flight,
             timeout_s=settings.reasoning_timeout_s,
         )
+        self._probes = KnownProbes(store)
 
     @classmethod
     @asynccontextmanager
@@ -226,14 +233,35 @@ class Guard:
         """Step (3): what the engine says, or the cause why it says nothing."""
         if problem is not None:
             return unjudged(problem, exchange, rendering, flags)
-        return await judge(
-            self.engine,
-            exchange,
-            rendering,
-            flags,
-            adapter=self._adapter(rendering, identity),
-            scope=identity.tenant if self.settings.prefix_cache_scope == "tenant" else None,
-        )
+        adapter = self._adapter(rendering, identity)
+        try:
+            if await self._is_ignored(rendering, adapter):
+                return unjudged(Cause.POLICY_IGNORED, exchange, rendering, flags)
+            judgement = await judge(
+                self.engine,
+                exchange,
+                rendering,
+                flags,
+                adapter=adapter,
+                scope=identity.tenant if self.settings.prefix_cache_scope == "tenant" else None,
+            )
+            # An engine that starts late knows itself only now.
+            if judgement.cancelled is None and await self._is_ignored(rendering, adapter):
+                ignored = unreadable(Cause.POLICY_IGNORED, response_sent=exchange.response is not None)
+                return replace(judgement, verdict=ignored)
+        except asyncio.CancelledError as error:  # a check that was begun goes on record all the same
+            return replace(unjudged(Cause.CANCELLED, exchange, rendering, flags), cancelled=error)
+        else:
+            return judgement
+
+    async def _is_ignored(self, rendering: Rendering, adapter: str | None) -> bool:
+        """Whether the doctor found that the engine ignores policies of this mode: it would judge by another."""
+        name = _PROBE_OF_MODE.get(rendering.mode)
+        if name is None or self.settings.allow_ignored_policy:
+            return False
+        engine = self.engine
+        found = await self._probes.result(engine.info_for(adapter), engine.address, name)
+        return found is ProbeResult.IGNORED
 
     def _adapter(self, rendering: Rendering, identity: Identity) -> str | None:
         """Return which of the engine's adapters judges here: the policy's, else the tenant's, else its own."""

@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     context_tokens: int | None = Field(default=None, ge=64)
     """Judge longer exchanges in windows of so many tokens; the model's own limit if left out (embedded: 1,024)."""
 
+    allow_ignored_policy: bool = False
+    """Judge under a policy even where ``railscribe doctor`` found that the engine ignores policies."""
+
     max_text_chars: int = Field(default=100_000, gt=0)
     """Longer texts are undecided, cause ``too_long``; the record keeps their beginning."""
     max_image_bytes: int = Field(default=20_000_000, gt=0)

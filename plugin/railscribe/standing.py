@@ -77,6 +77,10 @@ class LateEngine(Engine):
     def info_for(self, adapter: str | None) -> EngineInfo:
         return self._engine.info_for(adapter)
 
+    @property
+    def address(self) -> str | None:
+        return self._engine.address
+
     async def complete(self, request: Request) -> Completion:
         # Overridden whole: the wait for the start must not count against the time-out of the call.
         await self._started()

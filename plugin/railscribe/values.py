@@ -95,6 +95,8 @@ class Cause(str, Enum):
     ENGINE_PROTOCOL = "engine_protocol"
     BAD_NUMBERS = "bad_numbers"
     OUT_OF_MEMORY = "out_of_memory"
+    POLICY_IGNORED = "policy_ignored"
+    """``railscribe doctor`` found that a policy does not reach the model behind this engine."""
     # There was nothing the engine could judge.
     MODALITY = "modality"
     TOO_LONG = "too_long"

@@ -60,12 +60,17 @@ def test_eval_counts_what_it_judged(railscribe: Run, tmp_path: Path) -> None:
 
 
 def test_doctor_finds_every_part_well(railscribe: Run) -> None:
-    """With a database and weights the doctor has nothing to complain of."""
+    """With a database and weights the doctor has nothing to complain of, and knows what the guard honours."""
     railscribe("db", "upgrade")
 
-    ran = railscribe("doctor", "--json", timeout=200)
+    ran = railscribe("doctor", "--json", "--timeout-s", "100", timeout=400)
 
-    assert (ran.code, ran.json()["ok"]) == (0, True), ran
+    assert (ran.code, ran.json()["ok"], ran.json()["stored"]) == (0, True, True), ran
+    # How well it follows a policy is for eval; that the policy reaches it is seen here.
+    probed = {probe["probe"]: probe["result"] for probe in ran.json()["probes"]}
+    assert len(probed) == 7
+    assert "ignored" not in probed.values()
+    assert probed["thinking"] == probed["response"] == probed["logprobs"] == "honoured"
     assert {finding["part"] for finding in ran.json()["findings"]} == {
         "packages",
         "policy",

@@ -1,144 +1,14 @@
-"""The outside world of the engines, in miniature: a server that misbehaves on demand, and a tiny Gemma 3."""
+"""The outside world of the engines, in miniature: tiny Gemma 3 checkpoints."""
 
 from __future__ import annotations
 
-import json
 import math
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
-
-MODEL = "nvidia/Nemotron-3.5-Content-Safety"
-REPLY = "User Safety: unsafe\nSafety Categories: Violence"
-
-
-@dataclass
-class Answer:
-    """One HTTP answer; ``body`` as it is when it is bytes, else as JSON."""
-
-    body: Any
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    delay_s: float = 0.0
-    cut: bool = False
-    """Promise more bytes than are sent."""
-
-
-def chat_completion(content: Any = REPLY, **changes: Any) -> dict[str, Any]:
-    """Return the body of a chat completion as vLLM writes it."""
-    choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
-    choice["message"].update(changes.pop("message", {}))  # type: ignore[attr-defined]
-    choice.update(changes.pop("choice", {}))
-    body = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": MODEL,
-        "choices": [choice],
-        "usage": {"prompt_tokens": 500, "completion_tokens": 12, "total_tokens": 512},
-    }
-    return {**body, **changes}
-
-
-class Loopback:
-    """A chat-completions server on 127.0.0.1: answers from ``script`` in order, then with REPLY."""
-
-    def __init__(self) -> None:
-        self.script: list[Answer] = []
-        self.model = MODEL
-        self.think_s = 0.0
-        """How long it takes over a request with thinking."""
-        self.models: Answer = Answer(
-            {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 1, "owned_by": "vllm"}]}
-        )
-        self.bodies: list[dict[str, Any]] = []
-        """The bodies of the chat requests, as they came over the wire."""
-        self.authorisations: list[str | None] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/v1"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def answer(self, path: str, body: dict[str, Any] | None) -> Answer:
-        if path == "/v1/models":
-            return self.models
-        if path == "/version":
-            return Answer({"version": "0.25.1"})
-        if path != "/v1/chat/completions" or body is None:
-            return Answer({"error": {"message": "no such path"}}, status=404)
-        self.bodies.append(body)
-        if self.script:
-            return self.script.pop(0)
-        thinking = body["chat_template_kwargs"]["enable_thinking"]
-        return Answer(chat_completion(), delay_s=self.think_s if thinking else 0.0)
-
-
-def _handler(loopback: Loopback) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
-            pass
-
-        def do_GET(self) -> None:
-            self.reply(loopback.answer(self.path, None))
-
-        def do_POST(self) -> None:
-            loopback.authorisations.append(self.headers["Authorization"])
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.reply(loopback.answer(self.path, body))
-
-        def reply(self, answer: Answer) -> None:
-            time.sleep(answer.delay_s)
-            body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
-            headers = {"Content-Type": "application/json", **answer.headers}
-            try:
-                self.send_response(answer.status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body) + 100 * answer.cut))
-                self.end_headers()
-                self.wfile.write(body)
-            except ConnectionError:  # the client has given up
-                self.close_connection = True
-            self.close_connection |= answer.cut
-
-    return Handler
-
-
-@pytest.fixture
-def loopback() -> Iterator[Loopback]:
-    """A chat-completions server of the test's own."""
-    server = Loopback()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def answer() -> type[Answer]:
-    """Makes one HTTP answer."""
-    return Answer
-
-
-@pytest.fixture
-def chat() -> Callable[..., dict[str, Any]]:
-    """Makes the body of a chat completion."""
-    return chat_completion
 
 
 @pytest.fixture(scope="session")

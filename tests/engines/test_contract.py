@@ -16,7 +16,7 @@ from railscribe.testing import EngineContract, ScriptedEngine
 from railscribe.values import Request
 
 if TYPE_CHECKING:
-    from tests.engines.conftest import Loopback
+    from tests.conftest import Loopback
 
 
 class TestScriptedEngine(EngineContract):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,6 +123,13 @@ class TestTheGuard:
         )
 
         assert "answer_line" in completion.neutralised
+
+    def test_other_servers_can_know_where_it_ends(self, engine: EmbeddedEngine) -> None:
+        """The end tokens that ship beside the adapter, for vLLM, are those that this engine stops at."""
+        shipped = json.loads((adapter_dir() / "generation_config.json").read_text(encoding="utf-8"))
+
+        assert engine._loaded is not None
+        assert shipped["eos_token_id"] == engine._loaded.model.generation_config.eos_token_id
 
     def test_its_machinery_is_named(self, engine: EmbeddedEngine) -> None:
         """Base, adapter and template are on record by digest."""

@@ -21,6 +21,7 @@ from railscribe.errors import (
     EngineRefusedError,
     EngineTimeoutError,
     EngineUnavailableError,
+    ModalityError,
     SettingsError,
 )
 from railscribe.images import image_from_url
@@ -29,7 +30,7 @@ from railscribe.testing import example_request, solid_picture
 from railscribe.values import Flags, ImageUse, Side
 
 if TYPE_CHECKING:
-    from tests.engines.conftest import Answer, Loopback
+    from tests.conftest import Answer, Loopback
 
     Make = type[Answer]
 
@@ -234,6 +235,81 @@ async def test_content_cannot_switch_scores_off(
     await engine.complete(example_request())
 
     assert ["logprobs" in body for body in loopback.bodies] == [True, False, True]
+
+
+# What a server cannot take.
+ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
+
+
+async def test_a_response_is_folded_for_a_server_that_takes_none(
+    loopback: Loopback, engine: OpenAICompatibleEngine, answer: Make
+) -> None:
+    """After SGLang's refusal the response goes into the user's turn, from then on at once, and the name says so."""
+    loopback.script = [answer({"object": "error", "message": ALTERNATE, "code": 400}, status=400)]
+    pair = example_request("Capital?", response="Paris.")
+
+    await engine.complete(pair)
+    await engine.complete(pair)
+    await engine.complete(example_request("Capital?"))
+
+    folded = [{"role": "user", "content": "Capital?\nresponse: agent:  ### Answer: Paris."}]
+    turns = [body["messages"] for body in loopback.bodies]
+    assert [len(messages) for messages in turns] == [2, 1, 1, 1]
+    assert turns[1] == turns[2] == folded
+    assert turns[3] == [{"role": "user", "content": "Capital?"}]
+    assert engine.info.backend == "server, response folded"
+
+
+async def test_scores_and_the_response_may_both_be_refused(
+    loopback: Loopback, engine: OpenAICompatibleEngine, answer: Make
+) -> None:
+    """One refusal after the other is worked around in the same request."""
+    loopback.script = [
+        answer({"error": {"message": "logprobs are not supported"}}, status=400),
+        answer({"error": {"message": ALTERNATE}}, status=400),
+    ]
+
+    await engine.complete(example_request(response="Paris."))
+
+    assert [("logprobs" in body, len(body["messages"])) for body in loopback.bodies] == [
+        (True, 2),
+        (False, 2),
+        (False, 1),
+    ]
+
+
+async def test_content_cannot_have_responses_folded(
+    loopback: Loopback, engine: OpenAICompatibleEngine, answer: Make
+) -> None:
+    """A refusal that quotes those words from the content changes nothing for later requests."""
+    refusal = answer({"error": {"message": f"cannot read: {ALTERNATE}"}}, status=400)
+    loopback.script = [refusal, refusal]
+
+    with pytest.raises(EngineRefusedError):
+        await engine.complete(example_request(ALTERNATE, response="Paris."))
+    await engine.complete(example_request(response="Paris."))
+
+    assert [len(body["messages"]) for body in loopback.bodies] == [2, 1, 2]
+    assert engine.info.backend is None
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "base is not a multimodal model"),
+        (400, "At most 0 image(s) may be provided in one prompt."),
+        (500, "image input is not supported - hint: you may need to provide the mmproj"),
+    ],
+    ids=["vllm", "vllm limit", "llama.cpp"],
+)
+async def test_a_model_without_eyes_is_told_apart(
+    loopback: Loopback, engine: OpenAICompatibleEngine, answer: Make, status: int, message: str
+) -> None:
+    """A picture that the served model cannot take is a matter of modality, as with an engine in this process."""
+    loopback.script = [answer({"error": {"message": message}}, status=status, headers=SOON)] * 2
+
+    with pytest.raises(ModalityError):
+        await engine.complete(example_request(picture=solid_picture()))
 
 
 # Misbehaviour that passes.

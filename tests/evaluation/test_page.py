@@ -111,8 +111,8 @@ async def test_the_table_marks_the_thresholds(judged: Callable[..., Any]) -> Non
         re.sub(r"<[^>]*>", " ", row).split()
         for row in re.findall(r'<tr role="row" class="marked">(.*?)</tr>', text, re.S)
     ]
-    # From 0.99 up one unsafe row of two is flagged and no safe one; from 0.2 up both, with two of three safe: F1 is 2/3
-    # either way, and the higher threshold is taken.
+    # From 0.99 up one unsafe row of two is flagged and no safe one; from 0.2 up both, with two of three safe: F1 is
+    # 2/3 either way, and the higher threshold is taken.
     assert [" ".join(row) for row in marked] == [
         "0.990 best F1, false positives \N{LESS-THAN OR EQUAL TO} 0.5 1.000 0.500 0.667 0.0% 20.0% 4 1"
     ]

@@ -1,24 +1,44 @@
-"""``railscribe doctor``: does every part of the road work on this machine, with these settings?"""
+"""``railscribe doctor``: does every part of the road work on this machine, with these settings?
+
+It probes the engine as well (``railscribe.probing``), says what to change about what is ignored or refused, and
+keeps the results in the audit database, where guards heed them.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from railscribe.audit import AuditStore
 from railscribe.audit.tables import HEAD
 from railscribe.cli import options
-from railscribe.engines import open_engine
+from railscribe.cli.remedies import remedy
+from railscribe.engines import Engine, open_engine
 from railscribe.errors import RailscribeError
 from railscribe.nemotron import build_request, parse_reply
 from railscribe.policy import load_policy, render
+from railscribe.probing import Found, probe
 from railscribe.settings import Settings
 from railscribe.sync import run_sync
-from railscribe.values import Exchange, Flags, Label
+from railscribe.values import (
+    Cause,
+    EngineInfo,
+    Exchange,
+    Flags,
+    Label,
+    Mode,
+    Probe,
+    ProbeName,
+    ProbeResult,
+)
+
+_Say = Callable[[str], object]
+_BAD = (ProbeResult.IGNORED, ProbeResult.REFUSED)
 
 
 class Finding(NamedTuple):
@@ -29,6 +49,15 @@ class Finding(NamedTuple):
     said: str
 
 
+class Probed(NamedTuple):
+    """What the probes found, of which engine."""
+
+    address: str | None
+    engines: tuple[EngineInfo, ...]
+    """How it called itself before and after them: it may have learned something about its server on the way."""
+    found: tuple[Found, ...]
+
+
 def doctor(
     engine: options.Engine = None,
     model: options.Model = None,
@@ -36,9 +65,16 @@ def doctor(
     base_url: options.BaseUrl = None,
     policy: options.Policy = None,
     database_url: options.DatabaseUrl = None,
+    timeout_s: options.TimeoutS = None,
+    think: Annotated[
+        bool | None, typer.Option("--think/--no-think", help="Whether checks will ask for reasoning.")
+    ] = None,
+    probes: Annotated[
+        bool, typer.Option("--probe/--no-probe", help="Try what the engine does with each thing asked of it.")
+    ] = True,
     as_json: options.Json = False,
 ) -> None:
-    """Look at packages, policy, engine and database; exit 1 where something is wrong."""
+    """Look at packages, policy, database and engine, and probe the engine; exit 1 where something is wrong."""
     settings = options.settings_from(
         engine=engine,
         model=model,
@@ -46,15 +82,33 @@ def doctor(
         base_url=base_url,
         policy=policy,
         database_url=database_url,
+        timeout_s=timeout_s,
+        think=think,
     )
+    say: _Say = _nothing if as_json else typer.echo
     findings = []
     for finding in _findings(settings):
         findings.append(finding)
-        if not as_json:
-            typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.part:<10}{finding.said}")
+        say(f"{_mark(ok=finding.ok)}  {finding.part:<12}{finding.said}")
+    probed = _probed(settings, say) if probes and findings[-1].ok else None
+    stored = probed is not None and _kept(settings, probed, say)
+    bad = [found for found in probed.found if _is_bad(found, settings)] if probed else []
+    ok = all(finding.ok for finding in findings) and not bad
     if as_json:
-        options.print_json({"ok": all(f.ok for f in findings), "findings": [f._asdict() for f in findings]})
-    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+        report: dict[str, Any] = {"ok": ok, "findings": [finding._asdict() for finding in findings]}
+        if probed is not None:
+            report["address"], report["stored"] = probed.address, stored
+            report["probes"] = [_as_json(found, settings, probed) for found in probed.found]
+        options.print_json(report)
+    raise typer.Exit(0 if ok else 1)
+
+
+def _nothing(_: str) -> None:
+    """Say nothing: stdout is for the one JSON object."""
+
+
+def _mark(*, ok: bool) -> str:
+    return "ok  " if ok else "FAIL"
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:
@@ -103,9 +157,12 @@ def _engine(settings: Settings) -> str:
                 completion.text, response_sent=False, finish_reason=completion.finish_reason
             )
             if verdict.user.label is Label.UNREADABLE and verdict.user.cause is not None:
+                endless = verdict.user.cause is Cause.TRUNCATED
                 raise RailscribeError(
                     f"{engine.info.model} answered, but not with a verdict ({verdict.user.cause.value}).",
-                    hint="Is it a content-safety model?",
+                    hint="Does the server know the model's end of a turn (vLLM: --generation-config)?"
+                    if endless
+                    else "Is it a content-safety model?",
                 )
             return (
                 f"{engine.info.name}, {engine.info.model}: ready in {started - began:.1f} s, "
@@ -113,3 +170,72 @@ def _engine(settings: Settings) -> str:
             )
 
     return run_sync(ask())
+
+
+def _probed(settings: Settings, say: _Say) -> Probed:
+    async def try_all(engine: Engine) -> Probed:
+        async with engine:
+            before, found = engine.info, []
+            async for one in probe(engine, settings):
+                found.append(one)
+                say(_line(one, settings, engine.info))
+            return Probed(engine.address, tuple(dict.fromkeys((before, engine.info))), tuple(found))
+
+    return run_sync(try_all(open_engine(settings)))
+
+
+def _kept(settings: Settings, probed: Probed, say: _Say) -> bool:
+    """Keep the results; say so where that was not possible."""
+    now = datetime.now(timezone.utc)
+    try:
+        with AuditStore.open(settings.database_url) as store:
+            store.append_probes(
+                Probe(
+                    name=found.name,
+                    result=found.result,
+                    detail=found.detail,
+                    engine=info,
+                    address=probed.address,
+                    probed_at=now,
+                )
+                for info in probed.engines
+                for found in probed.found
+            )
+    except RailscribeError as error:
+        say(f"note  the probes' results were not kept: {error}")
+        return False
+    return True
+
+
+def _is_needed(name: ProbeName, settings: Settings) -> bool:
+    """Whether checks with *settings* go wrong, and not only without something, where *name* is not honoured."""
+    if name in (ProbeName.POLICY, ProbeName.TAXONOMY):
+        mode = render(load_policy(settings.policy)).mode
+        return mode is (Mode.POLICY if name is ProbeName.POLICY else Mode.TAXONOMY)
+    if name is ProbeName.THINKING:
+        return settings.think
+    return name is not ProbeName.LOGPROBS
+
+
+def _is_bad(found: Found, settings: Settings) -> bool:
+    # A picture that is refused is undecided and seen to be so; one that is ignored passes unseen.
+    bad = _BAD if found.name is not ProbeName.IMAGE else (ProbeResult.IGNORED,)
+    return found.result in bad and _is_needed(found.name, settings)
+
+
+def _line(found: Found, settings: Settings, engine: EngineInfo) -> str:
+    mark = "ok  " if found.result is ProbeResult.HONOURED else "note"
+    mark = "FAIL" if _is_bad(found, settings) else mark
+    line = f"{mark}  {found.name.value:<12}{found.result.value}: {found.detail}"
+    change = remedy(found, engine)
+    return f"{line}\n                  {change}" if change else line
+
+
+def _as_json(found: Found, settings: Settings, probed: Probed) -> dict[str, Any]:
+    return {
+        "probe": found.name.value,
+        "result": found.result.value,
+        "detail": found.detail,
+        "change": remedy(found, probed.engines[-1]),
+        "needed": _is_needed(found.name, settings),
+    }

@@ -35,6 +35,11 @@ class Engine(ABC):
         """What is known of the machinery with its *adapter* of that name on; ``None`` is its own."""
         return self.info
 
+    @property
+    def address(self) -> str | None:
+        """The server's address, without a password; ``None`` in this process."""
+        return None
+
     async def start(self) -> None:
         """Make ready what takes long: load weights, warm up. Calling it twice is harmless.
 

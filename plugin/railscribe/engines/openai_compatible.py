@@ -10,6 +10,8 @@ Rules
 4. A reply in another model's name is no reply (an alias of the same model is one).
 5. A server's own reasoning parser takes the trace out of the content; it is put back where it was.
 6. Nothing of a server's answer is repeated in a message but its status: error bodies quote the request.
+7. Where a server refuses what it cannot take (scores, a conversation that ends on the response), it is asked again
+   without, and that is remembered once the second answer has shown that this was why: a refusal may quote content.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from railscribe.errors import (
     EngineRefusedError,
     EngineTimeoutError,
     EngineUnavailableError,
+    ModalityError,
     SettingsError,
 )
 from railscribe.nemotron import chat_messages, template_kwargs
@@ -42,6 +45,11 @@ _TOO_LONG = re.compile(
     r"context[ _](?:length|size|window)|max(?:imum)?[ _](?:model|seq)[ _]len|exceeds? max_num_tokens",
     re.IGNORECASE,
 )
+_NO_EYES = re.compile(
+    r"not a multimodal model|at most 0 image|image input is not supported|not support (?:images?|multimodal|vision)",
+    re.IGNORECASE,
+)
+_TURNS = re.compile(r"roles must alternate|last message", re.IGNORECASE)
 _CONNECT_S = 5.0
 _BACKENDS = ("vllm", "sglang", "llamacpp", "tensorrt_llm")
 """Servers that sign their list of models; others put an owner's name there."""
@@ -69,6 +77,12 @@ class OpenAICompatibleEngine(Engine):
         self._backend: str | None = None
         self._backend_version: str | None = None
         self._logprobs = True
+        self._folds = False
+        """The response goes into the user's turn, for a server that takes no conversation ending on one."""
+
+    @property
+    def address(self) -> str:
+        return self._address
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -100,7 +114,8 @@ class OpenAICompatibleEngine(Engine):
         return EngineInfo(
             name="openai_compatible",
             model=self._model,
-            backend=self._backend,
+            # Part of the fingerprint: the same weights may answer otherwise to a response that was folded.
+            backend=f"{self._backend or 'server'}, response folded" if self._folds else self._backend,
             backend_version=self._backend_version,
         )
 
@@ -155,6 +170,8 @@ class OpenAICompatibleEngine(Engine):
         try:
             reply = await self._ask(request)
         except openai.OpenAIError as error:
+            if request.image is not None and _NO_EYES.search(_said(error)):
+                raise ModalityError("The served model does not take pictures.") from error
             raise _translated(error, self._address) from error
         except ValueError as error:  # declared as JSON and none
             raise EngineProtocolError("The server's answer is not JSON.") from error
@@ -164,21 +181,28 @@ class OpenAICompatibleEngine(Engine):
         return completion
 
     async def _ask(self, request: Request) -> ChatCompletion:
-        asked_logprobs = self._logprobs
-        try:
-            return await self._create(request, logprobs=asked_logprobs)
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            if not asked_logprobs or "logprob" not in str(error.body).lower():
-                raise
-        reply = await self._create(request, logprobs=False)
-        self._logprobs = False  # only now: the body may have quoted the word from the content
-        return reply
+        """Ask, and ask again without what the server says it cannot take (rule 7)."""
+        logprobs, folds = self._logprobs, self._folds
+        while True:
+            try:
+                reply = await self._create(request, logprobs=logprobs, folds=folds)
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                said = _said(error)
+                if logprobs and "logprob" in said.lower():
+                    logprobs = False
+                elif not folds and request.response is not None and _TURNS.search(said):
+                    folds = True
+                else:
+                    raise
+            else:
+                self._logprobs, self._folds = self._logprobs and logprobs, self._folds or folds
+                return reply
 
-    async def _create(self, request: Request, *, logprobs: bool) -> ChatCompletion:
+    async def _create(self, request: Request, *, logprobs: bool, folds: bool) -> ChatCompletion:
         asked: dict[str, Any] = {"logprobs": True, "top_logprobs": 5} if logprobs else {}
         reply = await self._client().chat.completions.create(
             model=self._model,
-            messages=cast("Any", chat_messages(request, images_as="url")),
+            messages=cast("Any", chat_messages(request, images_as="url", fold_response=folds)),
             temperature=0,
             max_tokens=token_budget(request),
             extra_body={"chat_template_kwargs": template_kwargs(request)},
@@ -263,6 +287,11 @@ def _scores(choice: Any) -> dict[Side, float]:
     return {side: score for side, score in scores.items() if score is not None}
 
 
+def _said(error: openai.OpenAIError) -> str:
+    """Return what the server wrote with its refusal; to look at, never to repeat (rule 6)."""
+    return str(error.body) if isinstance(error, openai.APIStatusError) else ""
+
+
 def _translated(error: openai.OpenAIError, address: str) -> EngineError:
     """Return *error* in our words (rule 6)."""
     if isinstance(error, openai.APITimeoutError):
@@ -274,7 +303,7 @@ def _translated(error: openai.OpenAIError, address: str) -> EngineError:
     if not isinstance(error, openai.APIStatusError):
         return EngineProtocolError("The server's answer is not a completion.")
     status = error.status_code
-    if status == 413 or (status in (400, 422) and _TOO_LONG.search(str(error.body))):
+    if status == 413 or (status in (400, 422) and _TOO_LONG.search(_said(error))):
         return ContextLengthError()
     if status in (408, 409, 429) or status >= 500:
         return EngineUnavailableError(

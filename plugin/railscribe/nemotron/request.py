@@ -9,6 +9,8 @@ Rules (docs/contract.md, "Input")
 3. ``request_categories`` is "/categories" or "/no_categories"; ``enable_thinking`` is a boolean.
 4. At most one image, before the text, in the user turn.
 5. Content is stripped and neutralised before it is placed.
+6. For a server that takes no conversation ending on an assistant turn (SGLang), the response is folded into the
+   user's turn behind the template's own marker, which renders to the same prompt.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from typing import Any, Literal
 
 from railscribe.nemotron.neutralise import neutralise
 from railscribe.values import Exchange, Flags, Image, Mode, Rendering, Request
+
+_FOLD = "\nresponse: agent:  ### Answer: "  # two spaces: the template's own
 
 _KWARG_OF_MODE = {Mode.POLICY: "custom_policy", Mode.TAXONOMY: "custom_taxonomy"}
 
@@ -51,20 +55,25 @@ def template_kwargs(request: Request) -> dict[str, Any]:
     return kwargs
 
 
-def chat_messages(request: Request, *, images_as: Literal["url", "part"]) -> list[dict[str, Any]]:
-    """Return the chat messages of *request* (rules 1 and 4).
+def chat_messages(
+    request: Request, *, images_as: Literal["url", "part"], fold_response: bool = False
+) -> list[dict[str, Any]]:
+    """Return the chat messages of *request* (rules 1 and 4; with *fold_response* rule 6).
 
     *images_as* is ``"url"`` for OpenAI-compatible servers, which take data URLs, and ``"part"`` for a
     processor that is handed the picture itself and needs only its place.
     """
-    content: str | list[dict[str, Any]] = request.user
+    user = request.user
+    if fold_response and request.response is not None:
+        user += _FOLD + request.response
+    content: str | list[dict[str, Any]] = user
     if request.image is not None:
         part = {"type": "image"} if images_as == "part" else _url_part(request.image)
-        content = [part, {"type": "text", "text": request.user}]
+        content = [part, {"type": "text", "text": user}]
     elif images_as == "part":
-        content = [{"type": "text", "text": request.user}]
+        content = [{"type": "text", "text": user}]
     messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-    if request.response is not None:
+    if request.response is not None and not fold_response:
         response: str | list[dict[str, Any]] = request.response
         if images_as == "part":
             response = [{"type": "text", "text": request.response}]

@@ -53,7 +53,7 @@ def encode(row: Row, *, policies: Mapping[str, Policy], tokenizer: Any, rng: ran
 def _as_typed(text: str, rng: random.Random) -> str:
     """Return *text* as somebody else might have typed it."""
     if rng.random() < 0.2:
-        text = text.rstrip(" .?!…。？！") or text
+        text = text.rstrip(" .?!\u2026\u3002\uff1f\uff01") or text
     dice = rng.random()
     if dice < 0.12:
         return text.lower()

@@ -177,7 +177,7 @@ def _loss(adapted: Any, batch: Sequence[Example]) -> torch.Tensor:
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and fastest_dtype() == "bfloat16"
 
 
