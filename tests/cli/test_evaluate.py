@@ -41,7 +41,9 @@ class _Server(BaseHTTPRequestHandler):
         label, score = (said[1], float(said[2])) if said else ("safe", 0.0)
         words = ["User", " Safety", ":", f" {label}"]
         likely = {" unsafe": score, " safe": 1 - score}
-        tokens = [{"token": word, "logprob": 0.0, "bytes": None, "top_logprobs": []} for word in words]
+        tokens: list[dict[str, Any]] = [
+            {"token": word, "logprob": 0.0, "bytes": None, "top_logprobs": []} for word in words
+        ]
         tokens[-1]["top_logprobs"] = [
             {"token": token, "logprob": math.log(max(share, 1e-9)), "bytes": None}
             for token, share in likely.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,15 @@ from railscribe.values import Flags, Request, Side
 ROWS = 2000
 CLOSE = {"float32": 1e-4, "bfloat16": 0.1}
 """How far from one half a score may be for the two ways to differ on a label: sums come out in another order."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Matrices this small are multiplied slower by two threads, and many times slower on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def load(checkpoint: Path, dtype: str = "float32") -> Loaded:

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -589,3 +589,31 @@ def test_missing_settings_are_asked_for_by_name(given: dict[str, Any], hint: str
     """What the engine cannot do without is named with the flag and the variable that set it."""
     with pytest.raises(SettingsError, match=hint):
         open_engine(Settings(engine="openai_compatible", **given))
+
+
+# Adapters.
+async def test_an_adapter_is_a_served_name(
+    loopback: Loopback, answer: Make, chat: Callable[..., Any]
+) -> None:
+    """A request for an adapter goes to the name that the server gives it, and only there is its reply accepted."""
+    engine = OpenAICompatibleEngine(
+        base_url=loopback.base_url,
+        model=loopback.model,
+        api_key=None,
+        timeout_s=5,
+        max_retries=0,
+        adapters={"bank": "guard-bank"},
+    )
+    loopback.script = [
+        answer(chat(model="guard-bank")),
+        answer(chat(model="guard-bank")),
+    ]
+    async with engine:
+        await engine.complete(dataclasses.replace(example_request(), adapter="bank"))
+        with pytest.raises(EngineProtocolError, match="another model's name"):
+            await engine.complete(example_request())
+        with pytest.raises(EngineRefusedError, match="no adapter called 'shop'"):
+            await engine.complete(dataclasses.replace(example_request(), adapter="shop"))
+
+    assert [body["model"] for body in loopback.bodies] == ["guard-bank", loopback.model]
+    assert engine.info_for("bank").adapter == "bank"

@@ -408,3 +408,38 @@ def _bytes(picture: Pillow.Image, kind: str, **how: Any) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **how)
     return buffer.getvalue()
+
+
+# Several adapters.
+async def test_adapters_are_swapped_by_request_without_reloading(
+    seeing_checkpoint: Path, safe_adapter: Path, tmp_path: Path
+) -> None:
+    """Each request is judged by the adapter it names; the base is loaded once; each is named in evidence."""
+    from safetensors.torch import load_file, save_file
+
+    contrary = Path(shutil.copytree(safe_adapter, tmp_path / "contrary"))
+    weights = load_file(contrary / "adapter_model.safetensors")
+    save_file(
+        {name: -weight if "lora_B" in name else weight for name, weight in weights.items()},
+        contrary / "adapter_model.safetensors",
+        {"format": "pt"},
+    )
+    engine = TransformersEngine(
+        model=str(seeing_checkpoint),
+        adapter=str(safe_adapter),
+        adapters={"contrary": str(contrary)},
+        timeout_s=60,
+    )
+    async with engine:
+        network = engine._weights().model
+        asked = [dataclasses.replace(example_request(), adapter=name) for name in (None, "contrary")] * 2
+        completions = [await engine.complete(request) for request in asked]
+        together = await asyncio.gather(*(engine.complete(request) for request in asked))
+        with pytest.raises(EngineRefusedError, match="no adapter called 'none'"):
+            await engine.complete(dataclasses.replace(example_request(), adapter="none"))
+
+        assert [c.text.removeprefix("User Safety: ") for c in completions] == ["safe", "unsafe"] * 2
+        assert [c.text for c in together] == [c.text for c in completions]
+        assert engine._weights().model is network
+        assert (engine.info.adapter, engine.info_for("contrary").adapter) == ("default", "contrary")
+        assert engine.info.adapter_digest != engine.info_for("contrary").adapter_digest

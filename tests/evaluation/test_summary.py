@@ -10,7 +10,7 @@ from railscribe.evaluation import score_lines, summary
 from railscribe.scoring import Judged, figures
 from railscribe.values import Label
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {
         "prompt": "secret one [unsafe 0.9]",
         "prompt_label": "unsafe",

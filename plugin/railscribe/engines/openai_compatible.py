@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, cast
 
 import openai
@@ -64,12 +65,20 @@ class OpenAICompatibleEngine(Engine):
     """Asks a server that speaks OpenAI's chat completions."""
 
     def __init__(
-        self, *, base_url: str, model: str, api_key: str | None, timeout_s: float, max_retries: int
+        self,
+        *,
+        base_url: str,
+        model: str,
+        api_key: str | None,
+        timeout_s: float,
+        max_retries: int,
+        adapters: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(timeout_s=timeout_s)
         self._base_url = base_url.rstrip("/")
         self._address = re.sub(r"//[^/@]*@", "//", self._base_url)  # for messages: without a password
         self._model = model
+        self._adapters = dict(adapters or {})
         self._api_key = api_key
         self._max_retries = max_retries
         self._clients: dict[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = {}
@@ -107,13 +116,18 @@ class OpenAICompatibleEngine(Engine):
             api_key=settings.api_key.get_secret_value() if settings.api_key else None,
             timeout_s=settings.timeout_s,
             max_retries=settings.max_retries,
+            adapters=settings.adapters,
         )
 
     @property
     def info(self) -> EngineInfo:
+        return self.info_for(None)
+
+    def info_for(self, adapter: str | None) -> EngineInfo:
         return EngineInfo(
             name="openai_compatible",
             model=self._model,
+            adapter=adapter,
             # Part of the fingerprint: the same weights may answer otherwise to a response that was folded.
             backend=f"{self._backend or 'server'}, response folded" if self._folds else self._backend,
             backend_version=self._backend_version,
@@ -176,7 +190,8 @@ class OpenAICompatibleEngine(Engine):
         except ValueError as error:  # declared as JSON and none
             raise EngineProtocolError("The server's answer is not JSON.") from error
         completion = _completion(reply, request)
-        if completion.served_model is not None and _folded(completion.served_model) not in self._names:
+        names = self._names | {_folded(self._served_as(request))}
+        if completion.served_model is not None and _folded(completion.served_model) not in names:
             raise EngineProtocolError("The server answered in another model's name.")
         return completion
 
@@ -201,7 +216,7 @@ class OpenAICompatibleEngine(Engine):
     async def _create(self, request: Request, *, logprobs: bool, folds: bool) -> ChatCompletion:
         asked: dict[str, Any] = {"logprobs": True, "top_logprobs": 5} if logprobs else {}
         reply = await self._client().chat.completions.create(
-            model=self._model,
+            model=self._served_as(request),
             messages=cast("Any", chat_messages(request, images_as="url", fold_response=folds)),
             temperature=0,
             max_tokens=token_budget(request),
@@ -209,6 +224,21 @@ class OpenAICompatibleEngine(Engine):
             **asked,
         )
         return cast("ChatCompletion", reply)
+
+    def _served_as(self, request: Request) -> str:
+        """Return the name under which the server serves what *request* asks for: LoRA adapters have their own.
+
+        Raises:
+            EngineRefusedError: the settings name no such adapter.
+        """
+        if request.adapter is None:
+            return self._model
+        if request.adapter not in self._adapters:
+            raise EngineRefusedError(
+                f"There is no adapter called {request.adapter!r}.",
+                hint=f"The settings name {', '.join(self._adapters) or 'none'}.",
+            )
+        return self._adapters[request.adapter]
 
     def _client(self) -> openai.AsyncOpenAI:
         """Return the running loop's client (rule 2)."""

@@ -18,7 +18,7 @@ from railscribe.training.rows import Row, target_reply
 from railscribe.values import Exchange, Flags, Label
 
 _MAX_TOKENS = 768
-_MAX_OTHERS = 14
+_MAX_OTHERS = 5
 """The output layer's 262,144 rows make a position of the reply dearer than one of the prompt."""
 
 

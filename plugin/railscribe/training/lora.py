@@ -44,7 +44,7 @@ class Recipe:
 
     epochs: int = 2
     """Rows marked ``once`` are spread over them; all others are shown in each."""
-    steps: int = 1200
+    steps: int = 840
     """At most; the last epoch is cut short there and the learning rate has come down by then."""
     first_layer: int = 0
     """Layers below keep the base's weights."""
