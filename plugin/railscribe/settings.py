@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
+    quantize: Literal["8bit", "4bit"] | None = None
+    """``transformers``: load the weights in 8 or 4 bit, through bitsandbytes; bfloat16 alone fills an 8 GB card."""
     timeout_s: float = Field(default=30.0, gt=0)
     """Seconds for one engine call, retries included."""
     max_retries: int = Field(default=2, ge=0, le=10)

@@ -117,7 +117,7 @@ def _close(engine: Engine) -> None:
 
 _ENGINE_SETTINGS = (
     *("engine", "model", "revision", "adapter", "adapters", "base_url", "api_key"),
-    *("dtype", "device", "timeout_s", "max_retries", "cache_dir", "context_tokens"),
+    *("dtype", "device", "quantize", "timeout_s", "max_retries", "cache_dir", "context_tokens"),
     *("max_batch", "batch_tokens", "batch_wait_ms", "prefix_cache_mb"),
 )
 # Weak: an engine that no guard holds any more is closed and forgotten.

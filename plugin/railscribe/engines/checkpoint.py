@@ -49,10 +49,12 @@ def load_checkpoint(
     dtype: str,
     device: str,
     template: str | None = None,
+    quantize: str | None = None,
 ) -> Loaded:
     """Return the checkpoint at *model*, a folder or a hub name, with *adapters*, folders by name, on it.
 
-    *template* takes the place of the checkpoint's own chat template.
+    *template* takes the place of the checkpoint's own chat template; *quantize* is ``8bit`` or ``4bit`` for
+    weights so small, through bitsandbytes.
 
     Raises:
         EngineUnavailableError: it is not there or cannot be used; the message says what to do.
@@ -63,7 +65,7 @@ def load_checkpoint(
     try:
         with quiet_unless_watched():
             config = AutoConfig.from_pretrained(model, revision=revision)
-            network, tokenizer, processor = _from_pretrained(model, config, revision, dtype)
+            network, tokenizer, processor = _from_pretrained(model, config, revision, dtype, quantize)
     except ImportError as error:
         raise EngineUnavailableError(
             f"The checkpoint {model!r} needs a package that is not installed ({error.name}).",
@@ -80,8 +82,10 @@ def load_checkpoint(
     digests = {}
     for name, folder in adapters.items():
         network, digests[name] = with_adapter(network, Path(folder), name)
+    if quantize is None:  # bitsandbytes has put its weights in place already
+        network = network.to(_device(device))
     return Loaded(
-        model=network.to(_device(device)).eval(),
+        model=network.eval(),
         tokenizer=tokenizer,
         processor=processor,
         template=template,
@@ -159,7 +163,9 @@ def quiet_unless_watched() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _from_pretrained(model: str, config: Any, revision: str | None, dtype: str) -> tuple[Any, Any, Any]:
+def _from_pretrained(
+    model: str, config: Any, revision: str | None, dtype: str, quantize: str | None
+) -> tuple[Any, Any, Any]:
     """Return network, tokenizer and, where the checkpoint has eyes, processor (rules 1 and 2)."""
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
@@ -173,6 +179,7 @@ def _from_pretrained(model: str, config: Any, revision: str | None, dtype: str) 
         dtype=dtype if dtype == "auto" else getattr(torch, dtype),
         use_safetensors=True,
         output_loading_info=True,
+        **_quantized(quantize, dtype),
     )
     if loading["missing_keys"] or loading["mismatched_keys"]:
         raise ValueError("the checkpoint lacks weights")
@@ -181,6 +188,23 @@ def _from_pretrained(model: str, config: Any, revision: str | None, dtype: str) 
     any_processor: Any = AutoProcessor
     processor = any_processor.from_pretrained(model, revision=revision)
     return network, processor.tokenizer, processor
+
+
+def _quantized(quantize: str | None, dtype: str) -> dict[str, Any]:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if quantize is None:
+        return {}
+    make: Any = BitsAndBytesConfig
+    if quantize == "8bit":
+        return {"quantization_config": make(load_in_8bit=True)}
+    compute = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
+    return {
+        "quantization_config": make(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute
+        )
+    }
 
 
 def _device(name: str) -> str:

@@ -69,6 +69,7 @@ class TransformersEngine(Engine):
         adapters: Mapping[str, str] | None = None,
         dtype: str = "auto",
         device: str = "auto",
+        quantize: str | None = None,
         max_batch: int = 16,
         batch_tokens: int = 768,
         batch_wait_s: float = 0.002,
@@ -82,6 +83,7 @@ class TransformersEngine(Engine):
         self._adapters = dict(adapters or {})
         self._dtype = dtype
         self._device = device
+        self._quantize = quantize
         self._batch_tokens = batch_tokens
         self._context_tokens = context_tokens
         self._loaded: Loaded | None = None
@@ -105,9 +107,17 @@ class TransformersEngine(Engine):
                 hint="Set --model or RAILSCRIBE_MODEL to a local folder or a hub name, such as "
                 "nvidia/Nemotron-3.5-Content-Safety.",
             )
-        cls._require(*cls.packages, *(("peft",) if settings.adapter or settings.adapters else ()))
+        cls._require(
+            *cls.packages,
+            *(("peft",) if settings.adapter or settings.adapters else ()),
+            *(("bitsandbytes",) if settings.quantize else ()),
+        )
         return cls(
-            model=settings.model, revision=settings.revision, device=settings.device, **cls._how(settings)
+            model=settings.model,
+            revision=settings.revision,
+            device=settings.device,
+            quantize=settings.quantize,
+            **cls._how(settings),
         )
 
     @staticmethod
@@ -150,8 +160,12 @@ class TransformersEngine(Engine):
             template_digest=hashlib.sha256(loaded.template.encode()).hexdigest() if loaded else None,
             backend="transformers",
             backend_version=version("transformers"),
-            dtype=str(loaded.model.dtype).removeprefix("torch.") if loaded else None,
+            dtype=self._precision(loaded) if loaded else None,
         )
+
+    def _precision(self, loaded: Loaded) -> str:
+        dtype = str(loaded.model.dtype).removeprefix("torch.")
+        return f"{dtype}, weights {self._quantize}" if self._quantize else dtype
 
     async def aclose(self) -> None:
         self._batcher.close()
@@ -347,6 +361,7 @@ class TransformersEngine(Engine):
             adapters=self._all_adapters(),
             dtype=self._dtype,
             device=self._device,
+            quantize=self._quantize,
         )
 
     def _all_adapters(self) -> dict[str, str]:
