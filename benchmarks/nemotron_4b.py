@@ -132,7 +132,7 @@ def row(
         raise SystemExit("the tokenizer has no single tokens for the labels")
     size = loaded.model.config.vision_config.image_size
     pixels = torch.rand(1, 3, size, size, device=device, dtype=torch.bfloat16) if picture else None
-    image = [network.image_token] * loaded.model.config.mm_tokens_per_image if picture else []
+    image: list[Any] = [network.image_token] * loaded.model.config.mm_tokens_per_image if picture else []
     prefix = network.prefix([2, *torch.randint(1000, 200_000, (policy,)).tolist()])
     names = Names(BUILTIN_CATEGORIES, loaded.tokenizer)
     questions = [

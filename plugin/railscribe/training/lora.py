@@ -51,7 +51,7 @@ class Recipe:
     rank: int = 16
     alpha: int = 32
     learning_rate: float = 4e-4
-    dropout: float = 0.05
+    dropout: float = 0.0
     tokens_per_step: int = 2048
     """After padding."""
     seed: int = 20261122
