@@ -147,7 +147,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dtype", nargs="+", default=["auto"], help="auto, float32, bfloat16")
+    parser.add_argument(
+        "--dtype", nargs="+", default=["float32", "bfloat16"], help="precisions, one after the other"
+    )
     parser.add_argument("--policy-tokens", nargs="+", type=int, default=[100, 750, 3000])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", help="Write the report here.")

@@ -27,7 +27,6 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
-from railscribe.engines.embedded import fastest_dtype
 from railscribe.policy import Policy
 from railscribe.training.examples import Example, batches, encode
 from railscribe.training.rows import Row
@@ -51,7 +50,6 @@ class Recipe:
     rank: int = 16
     alpha: int = 32
     learning_rate: float = 4e-4
-    dropout: float = 0.0
     tokens_per_step: int = 2048
     """After padding."""
     seed: int = 20261122
@@ -90,7 +88,6 @@ def train(
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
         target_modules=_TARGETS,
         layers_to_transform=list(range(recipe.first_layer, model.config.num_hidden_layers)),
     )
@@ -178,7 +175,8 @@ def _loss(adapted: Any, batch: Sequence[Example]) -> torch.Tensor:
 def _multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return device.type == "cpu" and fastest_dtype() == "bfloat16"
+    native = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in native)
 
 
 def _adapter_state(adapted: Any) -> dict[str, torch.Tensor]:

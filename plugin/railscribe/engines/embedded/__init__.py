@@ -45,17 +45,6 @@ CONTEXT_TOKENS = 1024
 """The longest exchange that is judged in one piece; the adapter was trained on little that is longer."""
 
 
-def fastest_dtype() -> str:
-    """Return the precision in which this machine's processor runs the guard fastest.
-
-    bfloat16 is twice as fast where the processor multiplies it natively, and slower than float32 elsewhere.
-    """
-    import torch
-
-    native = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return "bfloat16" if any(getattr(torch.cpu, name, bool)() for name in native) else "float32"
-
-
 class EmbeddedEngine(TransformersEngine):
     """Runs the embedded guard on this machine's processor."""
 
@@ -73,11 +62,13 @@ class EmbeddedEngine(TransformersEngine):
         context_tokens: int | None = None,
         **how: Any,
     ) -> None:
+        # float32 unless told otherwise: in bfloat16 scores move by hundredths, another way on each processor and
+        # server, so a close call would depend on where it was made.
         super().__init__(
             model=base or BASE_NAME,
             revision=None if base else BASE_SHA256,
             adapter=adapter or str(adapter_dir()),
-            dtype=fastest_dtype() if dtype == "auto" else dtype,
+            dtype="float32" if dtype == "auto" else dtype,
             device="cpu" if device == "auto" else device,
             context_tokens=context_tokens or CONTEXT_TOKENS,
             **how,
