@@ -12,7 +12,7 @@ TORCH := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
 export HF_HUB_OFFLINE := 1
 export NEMO_GUARDRAILS_NO_USAGE_STATS := 1
 
-.PHONY: demo test lint types wheel-test adapter eval clean
+.PHONY: demo test lint types wheel-test adapter eval quality clean
 
 demo: .venv/ready
 	@$(BIN)/railscribe demo
@@ -59,6 +59,11 @@ adapter: .venv/ready
 
 eval: .venv/ready
 	$(BIN)/railscribe eval runs/held_out/held_out.jsonl --adapter runs/second --concurrency 1
+
+# The frozen stand-in sets; ADAPTER=runs/mine for another adapter than the one that ships.
+quality: .venv/ready
+	@mkdir -p runs
+	$(BIN)/python benchmarks/guard_quality.py $(if $(ADAPTER),--adapter $(ADAPTER)) --json runs/quality.json
 
 clean:
 	rm -rf .venv build dist .cache
