@@ -82,11 +82,13 @@ adapter: .venv/ready
 	$(BIN)/railscribe train $(ROWS)/*.jsonl ../shared/data/training/*.jsonl --policies $(ROWS)/policies.json \
 	  --out runs/adapter --held-out runs/held_out/held_out.jsonl --epochs 2 --seed 20261125
 
-quality: .venv/ready
-	$(BIN)/python -m benchmarks.guard_quality
-
 eval: .venv/ready
 	$(BIN)/railscribe eval runs/held_out/held_out.jsonl --adapter runs/adapter --policies $(ROWS)/policies.json
+
+# The frozen stand-in sets; ADAPTER=runs/mine for another adapter than the one that ships.
+quality: .venv/ready
+	@mkdir -p runs
+	$(BIN)/python benchmarks/guard_quality.py $(if $(ADAPTER),--adapter $(ADAPTER)) --json runs/quality.json
 
 clean:
 	rm -rf .venv .venv-vllm build dist .cache

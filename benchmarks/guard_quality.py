@@ -81,10 +81,11 @@ def print_set(name: str, figures: dict[str, Any]) -> None:
             value = part.get(asked)
             if value is None:
                 continue
-            low, high = part["ci95"].get(asked) or (value, value)
+            interval = part["ci95"].get(asked)
+            between = f" [{interval[0]:.3f} {interval[1]:.3f}]" if interval else ""
             reach = REACH.get((name, asked)) if part is figures["prompt"] else None
             aim = f" (aim {reach})" if reach else ""
-            cells.append(f"{asked} {value:.3f} [{low:.3f} {high:.3f}]{aim}")
+            cells.append(f"{asked} {value:.3f}{between}{aim}")
         undecided = f"  undecided {part['undecided']}" if part["undecided"] else ""
         print(f"{label:<16}{part['rows']:>5}  {'  '.join(cells)}{undecided}", flush=True)
 

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from railscribe.audit import AuditStore
-from railscribe.errors import AuditError, EngineTimeoutError, EngineUnavailableError, ModalityError
+from railscribe.errors import (
+    AuditError,
+    ContextLengthError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    ModalityError,
+)
 from railscribe.guard import Caller, Guard
 from railscribe.identity import use_identity
 from railscribe.policy import load_policy
@@ -329,3 +335,43 @@ async def test_an_engine_that_knows_itself_late_is_held_to_it(store: AuditStore)
     record = await guard.check(Exchange(user="Hello."))
 
     assert record.decision.cause is Cause.POLICY_IGNORED
+
+
+async def test_a_long_exchange_is_recorded_window_by_window(store: AuditStore) -> None:
+    """Each window has a row with its span and its verdict, and the one that decided is marked."""
+
+    def answer(request: Request) -> Any:
+        if len(request.user) > 1000:
+            return ContextLengthError()
+        return "User Safety: unsafe" if "THREAT" in request.user else "User Safety: safe"
+
+    guard = Guard(
+        engine=ScriptedEngine(answer), store=store, policy=load_policy("default"), settings=Settings()
+    )
+
+    record = await guard.check(Exchange(user="calm " * 300 + "THREAT " + "calm " * 100))
+
+    assert record.decision.outcome is Outcome.BLOCK
+    pieces = store.record(record.id)["pieces"]
+    assert len(pieces) > 2
+    assert [piece["user"]["label"] for piece in pieces if piece["deciding"]] == ["unsafe"]
+    assert pieces[0]["user_span"][0] == 0
+    assert max(piece["user_span"][1] for piece in pieces) == len(record.exchange.user)
+
+
+async def test_policy_goes_before_tenant_in_choosing_an_adapter(store: AuditStore) -> None:
+    """A check is judged by its policy's adapter, else its tenant's, else the engine's own."""
+    engine = ScriptedEngine(lambda _: "User Safety: safe")
+    settings = Settings(
+        adapter_by_policy={"dev-tools-assistant": "dev"},
+        adapter_by_tenant={"acme": "acme"},
+        prefix_cache_scope="tenant",
+    )
+    guard = Guard(engine=engine, store=store, policy=load_policy("default"), settings=settings)
+    dev = load_policy("dev-tools-assistant")
+
+    for tenant, policy in (("acme", dev), ("acme", None), ("other", None)):
+        await guard.check(Exchange(user="hi"), policy=policy, identity=Identity(tenant=tenant))
+
+    assert [request.adapter for request in engine.requests] == ["dev", "acme", None]
+    assert [request.scope for request in engine.requests] == ["acme", "acme", "other"]

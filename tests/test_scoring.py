@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from railscribe.scoring import Judged, auroc, figures
+from railscribe.scoring import Judged, auroc, figures, intervals
 from railscribe.values import Label
 
 SAFE, UNSAFE, UNREADABLE = Label.SAFE, Label.UNSAFE, Label.UNREADABLE
@@ -62,3 +62,69 @@ def test_auroc_needs_scores_of_both_classes() -> None:
     """Without scores, or with one class only, there is no curve."""
     assert auroc([Judged(expected=UNSAFE, said=UNSAFE, score=0.9)]) is None
     assert auroc([Judged(expected=UNSAFE, said=UNSAFE), Judged(expected=SAFE, said=SAFE)]) is None
+
+
+def drawn(count: int, seed: int) -> list[Judged]:
+    """Return rows of a guard that is right four times in five, with scores to match."""
+    rng = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        expected = rng.choice([SAFE, UNSAFE])
+        score = min(1.0, max(0.0, rng.gauss(0.7 if expected is UNSAFE else 0.3, 0.22)))
+        rows.append(Judged(expected=expected, said=UNSAFE if score >= 0.5 else SAFE, score=score))
+    return rows
+
+
+def width(rows: list[Judged], name: str) -> float:
+    interval = intervals(rows)[name]
+    assert interval is not None
+    return interval[1] - interval[0]
+
+
+def test_an_interval_holds_its_figure_and_comes_out_alike() -> None:
+    """Every ratio lies within its interval, which the same rows give again to the last digit and another seed moves."""
+    rows = drawn(300, seed=1)
+    whole = figures(rows)
+
+    found = intervals(rows)
+
+    for name, interval in found.items():
+        value = whole[name]
+        assert interval is not None
+        assert value is not None
+        assert interval[0] < value < interval[1], name
+    assert found == intervals(rows)
+    assert found != intervals(rows, seed=2)
+
+
+def test_an_interval_is_as_wide_as_theory_says() -> None:
+    """For a share the normal approximation is known: 3.92 standard errors; four times the rows, half the width."""
+    few, many = drawn(250, seed=3), drawn(1000, seed=3)
+    share = figures(many)["accuracy"]
+    assert share is not None
+
+    assert width(many, "accuracy") == pytest.approx(3.92 * (share * (1 - share) / 1000) ** 0.5, rel=0.15)
+    assert width(few, "auroc") / width(many, "auroc") == pytest.approx(2, rel=0.25)
+
+
+def test_the_interval_of_auroc_is_that_of_the_function() -> None:
+    """Counting by rank gives what resampling the rows and calling auroc gives, ties and rows without a score included."""
+    rows = [
+        Judged(
+            expected=row.expected, said=row.said, score=None if number % 9 == 0 else round(row.score or 0, 1)
+        )
+        for number, row in enumerate(drawn(120, seed=4))
+    ]
+    rng = random.Random(5)
+    areas = sorted(area for _ in range(1000) if (area := auroc(rng.choices(rows, k=len(rows)))) is not None)
+
+    assert intervals(rows)["auroc"] == pytest.approx((areas[25], areas[974]), abs=0.015)
+
+
+def test_where_all_rows_agree_there_is_no_interval() -> None:
+    """Nothing drawn anew differs there, which is no certainty; nor has nothing an interval."""
+    perfect = [Judged(expected=side, said=side, score=float(side is UNSAFE)) for side in (SAFE, UNSAFE) * 5]
+
+    assert set(intervals(perfect).values()) == {None}
+    assert set(intervals([]).values()) == {None}
+    assert intervals([Judged(expected=UNSAFE, said=said) for said in (SAFE, UNSAFE)])["auroc"] is None

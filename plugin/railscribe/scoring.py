@@ -10,7 +10,7 @@ Rules
    is ``None`` where scores, or one of the classes, are missing.
 4. An interval is the middle 95 % of the figure over rows drawn anew, with replacement, from a fixed seed: the same
    rows give the same interval. It knows only the rows there are, so it is too narrow where they are few or alike,
-   and has no width where every row agrees.
+   and it is ``None`` where they all agree: that leaves nothing to draw anew, and is no certainty.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def auroc(rows: Iterable[Judged]) -> float | None:
 def intervals(
     judged: Iterable[Judged], *, resamples: int = RESAMPLES, seed: int = _SEED
 ) -> dict[str, Interval | None]:
-    """Return the 95 % interval of each ratio of :func:`figures` (rule 4); ``None`` where the ratio is ``None``."""
+    """Return the 95 % interval of each ratio of :func:`figures` (rule 4); ``None`` where the ratio is."""
     rows = list(judged)
     # A row is a number, 4 * rank of its score + 2 * unsafe + flagged, so that a resample is a count of numbers;
     # rows without a score share a rank past the last, which AUROC leaves out.
@@ -116,7 +116,7 @@ def _resampled(counts: Sequence[int]) -> dict[str, float | None]:
 
 
 def _middle(ordered: Sequence[float]) -> Interval | None:
-    if not ordered:
+    if not ordered or ordered[0] == ordered[-1]:
         return None
     return ordered[int(0.025 * (len(ordered) - 1))], ordered[int(0.975 * (len(ordered) - 1) + 0.5)]
 

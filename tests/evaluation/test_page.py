@@ -227,3 +227,16 @@ async def test_every_cell_has_its_heading_and_every_table_a_caption(judged: Call
 def test_control_characters_are_made_visible(text: str, shown: str) -> None:
     """What would steer a terminal or break the file is replaced; lines, tabs and joiners stay."""
     assert visible(text) == shown
+
+
+async def test_many_groups_are_cut_to_those_with_mistakes(judged: Callable[..., Any]) -> None:
+    """A grouping of hundreds shows the worst, the one with a mistake among them, and says how many more there are."""
+    items = [
+        {"prompt": "fine [safe 0.1]", "prompt_label": "safe", "group": f"g{number}"} for number in range(35)
+    ]
+    items.append({"prompt": "missed [safe 0.1]", "prompt_label": "unsafe", "group": "zz-last"})
+
+    page = Page(rendered(*await judged(items)))
+
+    assert "6 more, with no more mistakes" in page.text
+    assert "zz-last" in page.text.split("By group")[1].split("Calibration")[0]

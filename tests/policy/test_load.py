@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from railscribe.errors import PolicyError
-from railscribe.policy import load_policy, ready_policies
+from railscribe.policy import load_policy, parse_policy, policy_documents, ready_policies
 from railscribe.taxonomy import SEXUAL_MINOR
 from railscribe.values import Action
 
@@ -201,3 +201,26 @@ def test_impossible_path_is_a_policy_error() -> None:
     """A path that no system takes is refused like any other."""
     with pytest.raises(PolicyError, match="Cannot read the policy file"):
         load_policy("a\x00b.yaml")
+
+
+def test_a_list_of_policies_has_its_built_in_categories_off(tmp_path: Path) -> None:
+    """Rows that name a policy of a list are labelled by its own words; one that says otherwise is left as it is."""
+    document = {"name": "mine", "version": "1", "description": "Mine.", "disallowed": ["Betting."]}
+    path = written(
+        tmp_path, json.dumps([document, {**document, "name": "more", "builtin": True}]), "list.json"
+    )
+
+    found = {name: parse_policy(document) for name, document in policy_documents(path).items()}
+
+    assert {name: policy.builtin for name, policy in found.items()} == {"mine": False, "more": True}
+
+
+@pytest.mark.parametrize("text", ["{", "3", '["x"]', "[{}]", '[{"name": "a", "name": "b"}]'])
+def test_what_is_no_list_of_policies_is_refused(tmp_path: Path, text: str) -> None:
+    """A file that holds something else is named, whatever it holds."""
+    path = written(tmp_path, text, "list.json")
+
+    with pytest.raises(PolicyError, match=r"list\.json does not hold policies"):
+        policy_documents(path)
+    with pytest.raises(PolicyError, match="Cannot read"):
+        policy_documents(tmp_path / "none.json")

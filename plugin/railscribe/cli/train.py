@@ -32,7 +32,7 @@ def train(
         list[Path], typer.Option(help="A JSON list of policies that rows refer to by name.")
     ] = [],  # noqa: B006
     epochs: Annotated[int, typer.Option(min=1)] = 2,
-    steps: Annotated[int, typer.Option(min=1, help="Stop after so many.")] = 840,
+    steps: Annotated[int, typer.Option(min=1, help="Stop after so many.")] = 640,
     learning_rate: Annotated[float, typer.Option(min=0)] = 4e-4,
     tokens_per_step: Annotated[int, typer.Option(min=64, help="After padding.")] = 2048,
     start: Annotated[Path | None, typer.Option(help="An adapter to begin with, instead of nothing.")] = None,

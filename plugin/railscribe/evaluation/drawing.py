@@ -70,16 +70,20 @@ def histogram(binned: Sequence[Bin]) -> list[Bar]:
     Heights go by the square root, and a bar that counts anything can be seen: the few rows on the wrong side are
     what one looks for.
     """
-    return [*_half(binned, "unsafe"), *_half(binned, "safe")]
+    shares = [count / max(1, sum(half)) for half in _counts(binned).values() for count in half]
+    scale = ((BOTTOM - TOP) / 2 - 2) / max([*shares, 1e-9]) ** 0.5
+    return [bar for kind, counts in _counts(binned).items() for bar in _half(binned, kind, counts, scale)]
 
 
-def _half(binned: Sequence[Bin], kind: str) -> Iterator[Bar]:
-    whole = sum(getattr(part, kind) for part in binned)
-    room = (BOTTOM - TOP) / 2 - 2
-    for part in binned:
-        count = getattr(part, kind)
+def _counts(binned: Sequence[Bin]) -> dict[str, list[int]]:
+    return {"unsafe": [part.unsafe for part in binned], "safe": [part.safe for part in binned]}
+
+
+def _half(binned: Sequence[Bin], kind: str, counts: Sequence[int], scale: float) -> Iterator[Bar]:
+    whole = sum(counts)
+    for part, count in zip(binned, counts, strict=True):
         if count:
-            height = round(max(2.0, room * (count / whole) ** 0.5), 2)
+            height = round(max(2.0, scale * (count / whole) ** 0.5), 2)
             left, _ = place(part.low, 0)
             right, _ = place(part.high, 0)
             yield Bar(

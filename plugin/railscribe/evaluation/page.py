@@ -35,6 +35,7 @@ from railscribe.values import Label, Record, Side
 
 _SIDES = {Side.USER: "prompt", Side.RESPONSE: "response"}
 _GRID = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+_MAX_GROUPS = 30
 _MAX_CHARS = 2000
 """Longer texts are quoted up to there."""
 
@@ -93,7 +94,7 @@ def render_page(
             _side(name, judged_rows(rows, records, side), figures[name], rates)
             for side, name in _SIDES.items()
         ],
-        groupings=[(name, _ordered(groups)) for name, groups in figures["by"].items()],
+        groupings=[(name, *_ordered(groups)) for name, groups in figures["by"].items()],
         mistakes=[_mistakes(name, rows, records, side, mistakes) for side, name in _SIDES.items()],
         quoted=mistakes,
         undecided=_undecided(rows, records, mistakes),
@@ -160,8 +161,11 @@ def _thresholds(
     return sorted([*marked.items(), *grid], key=lambda entry: entry[0].threshold)
 
 
-def _ordered(groups: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return sorted(groups.items(), key=lambda entry: (-entry[1]["rows"], entry[0]))
+def _ordered(groups: Mapping[str, Any]) -> tuple[list[tuple[str, Any]], int]:
+    """Return the groups with the most mistakes, the largest first, and how many more there are."""
+    worst = sorted(groups.items(), key=lambda entry: -entry[1]["fp"] - entry[1]["fn"])[:_MAX_GROUPS]
+    ordered = sorted(worst, key=lambda entry: (-entry[1]["rows"], entry[0]))
+    return ordered, len(groups) - len(worst)
 
 
 def _mistakes(
@@ -273,7 +277,7 @@ def _bounds(figures: Mapping[str, Any], name: str) -> str:
 def _threshold(value: float) -> str:
     """Return *value* with as many digits as tell it from 0 and 1: there the scores of a sure guard lie."""
     if value > 1:
-        return "none"
+        return "flag nothing"
     for digits in range(3, 9):
         shown = f"{value:.{digits}f}"
         if float(shown) not in (0.0, 1.0):

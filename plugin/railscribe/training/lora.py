@@ -43,7 +43,7 @@ class Recipe:
 
     epochs: int = 2
     """Rows marked ``once`` are spread over them; all others are shown in each."""
-    steps: int = 840
+    steps: int = 640
     """At most; the last epoch is cut short there and the learning rate has come down by then."""
     first_layer: int = 0
     """Layers below keep the base's weights."""
