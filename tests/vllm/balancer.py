@@ -36,7 +36,7 @@ class Balancer:
         try:
             server, forth = await self._connect()
             await asyncio.gather(_pump(client, forth), _pump(server, back))
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             pass
         finally:
             back.close()

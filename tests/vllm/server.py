@@ -32,7 +32,12 @@ from railscribe.settings import Settings
 PYTHON = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"
 MODEL = "railscribe-embedded"
 CONTEXT = 4096  # tokens
-_START_S = 300
+_START_S = 600
+_ENVIRONMENT = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GB
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two servers on two cores would be bound to the same one
+    "VLLM_NO_USAGE_STATS": "1",
+}
 
 
 class VllmServer:
@@ -54,7 +59,7 @@ class VllmServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # it is several processes, which end together
-                env={**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"},
+                env={**os.environ, **_ENVIRONMENT},
             )
             while not self._answers():
                 if self._process.poll() is not None or time.monotonic() - began > _START_S:
@@ -96,7 +101,7 @@ def _command(port: int) -> list[str]:
         *("--chat-template", f"{guard}/chat_template.jinja"),
         # Without it vLLM does not know Gemma's end of a turn: the base's own settings lack it.
         *("--generation-config", guard),
-        # As the embedded engine computes. In bfloat16, the file's own type, scores differ by a few hundredths.
+        # As the embedded engine computes. In bfloat16, the file's own type, scores differ by hundredths.
         *("--dtype", "float32"),
         *("--enforce-eager", "--max-model-len", str(CONTEXT), "--max-num-seqs", "32"),
     ]

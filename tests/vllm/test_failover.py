@@ -19,6 +19,7 @@ from railscribe.values import Cause, Enforcement, Exchange, Flags, Outcome
 
 pytestmark = pytest.mark.vllm
 
+PATIENCE_S = 600  # a machine may be busy with other things
 LONG = [example_request(f"Tell me about the number {n}.", flags=Flags(thinking=True)) for n in range(32)]
 
 
@@ -35,7 +36,7 @@ def mortal(embedded_weights: None) -> Iterator[VllmServer]:
 @pytest.fixture
 async def engine(mortal: VllmServer) -> AsyncIterator[Engine]:
     """An engine on the mortal server, started; its patience is one failed repetition long."""
-    async with served(mortal.base_url, max_retries=1) as started:
+    async with served(mortal.base_url, timeout_s=PATIENCE_S, max_retries=1) as started:
         yield started
 
 
@@ -76,7 +77,7 @@ async def test_one_of_two_replicas_dies(vllm: VllmServer, mortal: VllmServer) ->
     """Behind a balancer the loss of a replica in mid-request costs repetitions, and no answer."""
     async with (
         Balancer([vllm.port, mortal.port]) as balancer,
-        served(balancer.base_url, max_retries=4) as engine,
+        served(balancer.base_url, timeout_s=PATIENCE_S, max_retries=4) as engine,
     ):
         ended = await killed_in_mid_request(mortal, engine)
         after = await engine.complete(example_request())
