@@ -88,7 +88,7 @@ eval: .venv/ready
 # The frozen stand-in sets; ADAPTER=runs/mine for another adapter than the one that ships.
 quality: .venv/ready
 	@mkdir -p runs
-	$(BIN)/python benchmarks/guard_quality.py $(if $(ADAPTER),--adapter $(ADAPTER)) --json runs/quality.json
+	$(BIN)/python benchmarks/guard_quality.py $(if $(ADAPTER),--adapter $(ADAPTER)) --json runs/quality.json --markdown runs/quality.md
 
 clean:
 	rm -rf .venv .venv-vllm build dist .cache

@@ -90,6 +90,43 @@ def print_set(name: str, figures: dict[str, Any]) -> None:
         print(f"{label:<16}{part['rows']:>5}  {'  '.join(cells)}{undecided}", flush=True)
 
 
+def markdown(report: dict[str, Any]) -> str:
+    """Return the tables of a card: every figure with its interval, whole, by language and by category."""
+    lines = ["| set | figure | value | 95 % interval |", "|---|---|---|---|"]
+    for name, figures in report["sets"].items():
+        for asked in ASKED[name]:
+            lines.append(
+                f"| {name}, {figures['rows']} rows | {asked} | {_valued(figures['prompt'], asked)} |"
+            )
+    for kind in ("language", "category"):
+        sets = {n: f for n, f in report["sets"].items() if kind == "language" or n != "policy_pairs"}
+        lines += [
+            "",
+            f"| set | {kind} | rows | figure | value | 95 % interval |",
+            "|---|---|---|---|---|---|",
+        ]
+        for name, figures in sets.items():
+            for key, part in figures["by"][kind].items():
+                # One class alone has no area and no precision worth the name.
+                asked = (
+                    "auroc" if part["auroc"] is not None else "recall" if part["tp"] + part["fn"] else None
+                )
+                shown = (
+                    f"{asked} | {_valued(part, asked)}"
+                    if asked
+                    else f"flagged | {part['fp']} of {part['rows']} | "
+                )
+                lines.append(f"| {name} | {key} | {part['rows']} | {shown} |")
+    return "\n".join(lines) + "\n"
+
+
+def _valued(part: dict[str, Any], asked: str) -> str:
+    low, high = part["ci95"].get(asked) or (None, None)
+    value = part.get(asked)
+    interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+    return f"{'-' if value is None else f'{value:.3f}'} | {interval}"
+
+
 @contextmanager
 def scratch() -> Iterator[str]:
     """An audit database for the length of the run: the one road ends in a record."""
@@ -160,9 +197,12 @@ if __name__ == "__main__":
     parser.add_argument("--limit", type=int, help="About so many rows of each set, spread over it.")
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--json", help="Write the report here.")
+    parser.add_argument("--markdown", type=Path, help="Write a card's tables here.")
     arguments = parser.parse_args()
     if unknown := set(arguments.sets) - set(ASKED):
         parser.error(f"no such set: {', '.join(sorted(unknown))}")
     result = asyncio.run(main(arguments))
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(result, ensure_ascii=False, indent=1), encoding="utf-8")
+    if arguments.markdown:
+        arguments.markdown.write_text(markdown(result), encoding="utf-8")
