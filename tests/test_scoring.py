@@ -82,7 +82,7 @@ def width(rows: list[Judged], name: str) -> float:
 
 
 def test_an_interval_holds_its_figure_and_comes_out_alike() -> None:
-    """Every ratio lies within its interval, which the same rows give again to the last digit and another seed moves."""
+    """Every ratio lies within its interval; the same rows give it again to the last digit, another seed moves it."""
     rows = drawn(300, seed=1)
     whole = figures(rows)
 
@@ -108,7 +108,7 @@ def test_an_interval_is_as_wide_as_theory_says() -> None:
 
 
 def test_the_interval_of_auroc_is_that_of_the_function() -> None:
-    """Counting by rank gives what resampling the rows and calling auroc gives, ties and rows without a score included."""
+    """Counting by rank gives what resampling rows and calling auroc gives, ties and missing scores included."""
     rows = [
         Judged(
             expected=row.expected, said=row.said, score=None if number % 9 == 0 else round(row.score or 0, 1)

@@ -103,6 +103,7 @@ def test_stored_words_are_pinned() -> None:
         *("timeout", "cancelled", "engine_failed", "engine_unavailable", "engine_refused", "engine_protocol"),
         *("bad_numbers", "out_of_memory", "policy_ignored"),
         *("modality", "too_long", "empty", "bad_image", "too_many_images"),
+        "score_missing",
         "not_run",
     ]
     assert [mode.value for mode in values.Reasoning] == ["off", "verdict", "deferred"]

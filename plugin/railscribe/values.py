@@ -103,6 +103,8 @@ class Cause(str, Enum):
     EMPTY = "empty"
     BAD_IMAGE = "bad_image"
     TOO_MANY_IMAGES = "too_many_images"
+    # The policy has a threshold and the engine gave no score to hold against it.
+    SCORE_MISSING = "score_missing"
     # The rail itself failed: an unknown policy, broken settings, a bug.
     NOT_RUN = "not_run"
 

@@ -188,3 +188,35 @@ def test_a_review_band_flags_what_is_called_safe(
     found = decide(Verdict(user=user, response=response), policy(review_band=[0.3, 0.7]), direction)
 
     assert (found.outcome, found.categories) == (outcome, ())
+
+
+@pytest.mark.parametrize(
+    ("label", "score", "threshold", "categories", "outcome", "cause"),
+    [
+        (Label.SAFE, 0.35, 0.3, (), Outcome.BLOCK, None),
+        (Label.SAFE, 0.25, 0.3, (), Outcome.ALLOW, None),
+        (Label.UNSAFE, 0.6, 0.8, ("Violence",), Outcome.ALLOW, None),
+        (Label.UNSAFE, 0.8, 0.8, ("Violence",), Outcome.BLOCK, None),
+        (Label.UNSAFE, 0.6, 0.8, ("Violence", "Sexual (minor)"), Outcome.BLOCK, None),
+        (Label.UNSAFE, None, 0.8, ("Sexual (minor)",), Outcome.BLOCK, None),
+        (Label.SAFE, None, 0.8, (), Outcome.UNDECIDED, Cause.SCORE_MISSING),
+        (Label.UNSAFE, None, 0.8, ("Violence",), Outcome.UNDECIDED, Cause.SCORE_MISSING),
+    ],
+)
+def test_a_threshold_moves_the_line(
+    label: Label,
+    score: float | None,
+    threshold: float,
+    categories: tuple[str, ...],
+    outcome: Outcome,
+    cause: Cause | None,
+) -> None:
+    """Rules 3 and 5: the score decides, nothing is guessed without one, and Sexual (minor) is above it."""
+    said = Verdict(
+        user=SideVerdict(label=label, score=score),
+        categories=tuple(Category(name=name, said=name, known=True) for name in categories),
+    )
+
+    found = decide(said, policy(threshold=threshold), Direction.INPUT)
+
+    assert (found.outcome, found.cause) == (outcome, cause)

@@ -29,7 +29,7 @@ from railscribe.reasoning import Band, ReasoningPlan
 from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, SEXUAL_MINOR_DEFINITION, names_sexual_minor
 from railscribe.values import Action, Direction, Side
 
-_ADDED = ("reasoning", "review_band")
+_ADDED = ("reasoning", "review_band", "threshold")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,9 @@ class Policy:
     reasoning: ReasoningPlan | None = None
     """When the model is asked to think; ``None`` leaves it to the settings."""
     review_band: Band | None = None
-    """Scores at which what the model calls safe is flagged."""
+    """Scores at which what would be allowed is flagged."""
+    threshold: float | None = None
+    """The score from which a side counts as unsafe; ``None`` goes by the model's label."""
 
     def __post_init__(self) -> None:
         # Rule 3 holds for a policy built or changed in code as well.
@@ -136,6 +138,7 @@ def _freeze(document: Document) -> Policy:
         refusal=document.refusal,
         reasoning=None if document.reasoning is None else document.reasoning.plan(),
         review_band=document.review_band,
+        threshold=document.threshold,
     )
 
 

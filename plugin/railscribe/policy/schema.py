@@ -132,6 +132,7 @@ class Document(_Strict):
     refusal: str = Field(default="I'm sorry, I can't help with that.", min_length=1)
     reasoning: _Reasoning | None = None
     review_band: Annotated[Band, AfterValidator(_rising)] | None = None
+    threshold: float | None = Field(default=None, gt=0, lt=1)
 
 
 def problems(document: Mapping[str, Any]) -> tuple[Document | None, list[Problem]]:
