@@ -21,6 +21,7 @@ from railscribe.errors import (
 from railscribe.guard import Caller, Guard
 from railscribe.identity import use_identity
 from railscribe.policy import load_policy
+from railscribe.reader import PictureReader
 from railscribe.settings import Settings
 from railscribe.testing import ScriptedEngine
 from railscribe.values import (
@@ -156,9 +157,21 @@ async def test_what_no_engine_can_judge_is_recorded_without_asking_one(
     assert on_record(store)["outcome"] == "undecided"
 
 
-async def test_a_blind_engine_leaves_a_picture_nothing_read(store: AuditStore) -> None:
-    """The record tells a picture that was looked at in vain from one that never was."""
+class Reads(PictureReader):
+    """A reader that finds the given words in every picture."""
+
+    def __init__(self, words: str, *, always: bool = False) -> None:
+        super().__init__(always=always)
+        self.words = words
+
+    async def read(self, image: Image) -> str:
+        return self.words
+
+
+async def test_a_picture_looked_at_in_vain_is_told_from_one_that_never_was(store: AuditStore) -> None:
+    """Nothing read and not judged are two facts, of each picture and of the record."""
     guard = guard_that_says(store, [ModalityError()], max_images=1)
+    guard._reader = Reads("")
 
     blind = await guard.check(Exchange(user="look", images=(PICTURE,)))
     unlooked = await guard.check(Exchange(user="look", images=(PICTURE, PICTURE)))
@@ -166,6 +179,56 @@ async def test_a_blind_engine_leaves_a_picture_nothing_read(store: AuditStore) -
     assert blind.image is not None
     assert unlooked.image is not None
     assert (blind.image.use, unlooked.image.use) == (ImageUse.NOTHING_READ, ImageUse.NOT_JUDGED)
+    assert [reading.use for reading in unlooked.readings] == [ImageUse.NOT_JUDGED] * 2
+    assert store.record(blind.id)["images"][0]["use"] == "nothing_read"
+
+
+async def test_what_was_read_is_recorded_apart_from_what_was_typed(store: AuditStore) -> None:
+    """The words of a picture are judged, and lie in a content of their own."""
+    guard = guard_that_says(store, ["User Safety: safe", "User Safety: unsafe"])
+    guard._reader = Reads("I WILL KILL YOU", always=True)
+
+    record = await guard.check(Exchange(user="What is this?", images=(PICTURE,)))
+
+    assert record.decision.outcome is Outcome.BLOCK
+    kept = store.record(record.id)
+    assert kept["content"]["user"]["text"] == "What is this?"
+    assert (kept["images"][0]["use"], kept["images"][0]["text"]["text"]) == (
+        "seen_and_read",
+        "I WILL KILL YOU",
+    )
+    assert [piece["image_text_span"] for piece in kept["pieces"]] == [None, [0, 15]]
+
+
+async def test_of_several_pictures_the_least_known_counts(store: AuditStore) -> None:
+    """The record as a whole says no more than is true of each picture."""
+
+    def answer(request: Request) -> Any:
+        return ModalityError() if request.image else "User Safety: safe"
+
+    words = iter(["HELLO", ""])
+
+    class InTurn(PictureReader):
+        async def read(self, image: Image) -> str:
+            return next(words)
+
+    guard = guard_that_says(store, answer)  # type: ignore[arg-type]
+    guard._reader = InTurn()
+
+    record = await guard.check(Exchange(user="look", images=(PICTURE, PICTURE)))
+
+    assert record.image is not None
+    assert (record.image.use, record.image.text) == (ImageUse.NOTHING_READ, "HELLO")
+    assert record.decision.cause is Cause.MODALITY
+
+
+@pytest.mark.parametrize(("said", "reads"), [("auto", True), ("always", True), ("never", False)])
+def test_who_reads_is_a_setting(store: AuditStore, said: str, reads: bool) -> None:
+    """Reading can be left to engines without eyes, wanted always, or be switched off."""
+    guard = guard_that_says(store, [], read_images=said)
+
+    assert (guard._reader is not None) is reads
+    assert guard._reader is None or guard._reader.always is (said == "always")
 
 
 async def test_the_engine_reads_neutralised_text(store: AuditStore) -> None:

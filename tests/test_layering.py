@@ -20,7 +20,8 @@ HOME = ROOT / "plugin" / "railscribe"
 LAYERS = (
     ("values", "errors", "taxonomy"),
     ("nemotron", "policy", "images", "settings", "identity", "sync", "parts", "scoring", "reasoning"),
-    ("engines", "audit", "deferred"),
+    ("engines", "audit", "deferred", "reader"),
+    ("picture_words",),
     ("judging", "probing"),
     ("guard",),
     ("standing",),
@@ -35,6 +36,7 @@ ROOMS = {
     "torch": {"engines", "training", "cli"},
     "transformers": {"engines", "training", "cli"},
     "peft": {"engines", "training"},
+    "rapidocr": {"reader"},
     "openai": {"engines"},
     "sqlalchemy": {"audit"},
     "alembic": {"audit"},

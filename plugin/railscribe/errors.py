@@ -44,6 +44,14 @@ class PolicyError(UsageError):
 class ImageError(UsageError):
     """The image cannot be judged."""
 
+    cause: ClassVar[Cause] = Cause.BAD_IMAGE
+
+
+class TooManyImagesError(ImageError):
+    """The image has too many frames to be judged."""
+
+    cause = Cause.TOO_MANY_IMAGES
+
 
 # The operator can fix these.
 class SettingsError(UsageError):

@@ -21,7 +21,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -34,6 +34,7 @@ from railscribe.identity import current_identity
 from railscribe.judging import Judged, Judgement, judge, unjudged
 from railscribe.nemotron.reply import unreadable
 from railscribe.policy import Policy, decide, load_policy, render
+from railscribe.reader import open_reader
 from railscribe.reasoning import ReasoningPlan, reviews
 from railscribe.settings import OnUndecided, Settings
 from railscribe.values import (
@@ -86,6 +87,7 @@ class Guard:
             timeout_s=settings.reasoning_timeout_s,
         )
         self._probes = KnownProbes(store)
+        self._reader = open_reader(settings)
 
     @classmethod
     @asynccontextmanager
@@ -96,7 +98,7 @@ class Guard:
             RailscribeError: what is missing, with the command that mends it.
         """
         policy = load_policy(settings.policy)
-        with AuditStore.open(settings.database_url) as store:
+        with AuditStore.open(settings.database_url, keep_images=settings.keep_images) as store:
             engine = open_engine(settings)
             guard = cls(engine=engine, store=store, policy=policy, settings=settings)
             try:
@@ -171,7 +173,8 @@ class Guard:
             verdict=judgement.verdict,
             decision=decision,
             enforcement=_enforce(decision, on_undecided or self.settings.on_undecided),
-            image=_image_reading(exchange, judgement),
+            image=_together(judgement.readings),
+            readings=judgement.readings,
             latency_ms=stages.laps,
             pieces=judgement.pieces if len(judgement.pieces) > 1 else (),
             reasoning=_reasoning(plan, applies=applies, thought=thought),
@@ -244,6 +247,7 @@ class Guard:
                 flags,
                 adapter=adapter,
                 scope=identity.tenant if self.settings.prefix_cache_scope == "tenant" else None,
+                reader=self._reader,
             )
             # An engine that starts late knows itself only now.
             if judgement.cancelled is None and await self._is_ignored(rendering, adapter):
@@ -320,13 +324,22 @@ def _reasoning(plan: ReasoningPlan, *, applies: bool, thought: Judged | None) ->
     return Reasoning.DEFERRED if applies and plan.mode is Reasoning.DEFERRED else Reasoning.OFF
 
 
-def _image_reading(exchange: Exchange, judgement: Judgement) -> ImageReading | None:
-    if not exchange.images:
-        return None
-    if judgement.completion is not None and judgement.completion.image is not None:
-        return judgement.completion.image
-    nothing = judgement.verdict.user.cause is Cause.MODALITY and bool(judgement.pieces)
-    return ImageReading(use=ImageUse.NOTHING_READ if nothing else ImageUse.NOT_JUDGED)
+_SAYS_LEAST = (
+    *(ImageUse.NOT_JUDGED, ImageUse.NOTHING_READ),
+    *(ImageUse.READ, ImageUse.SEEN, ImageUse.SEEN_AND_READ),
+)
+
+
+def _together(readings: Sequence[ImageReading]) -> ImageReading | None:
+    """Return what became of the pictures as a whole."""
+    if len(readings) < 2:
+        return readings[0] if readings else None
+    texts = [reading.text for reading in readings if reading.text]
+    return ImageReading(
+        use=min((reading.use for reading in readings), key=_SAYS_LEAST.index),
+        text="\n".join(texts) if texts else None,
+        reader=next((reading.reader for reading in readings if reading.reader), None),
+    )
 
 
 def _new_id() -> tuple[str, datetime]:

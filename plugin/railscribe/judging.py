@@ -3,7 +3,10 @@
 Rules
 
 1. An exchange that fits goes in one call, with its one picture.
-2. The model takes one picture: several are judged one by one, each with the whole text.
+2. The model takes one picture: several are judged one by one, each with the whole text. For an engine without
+   eyes the words in a picture are read and judged as part of the user's turn; where the reader is to read always,
+   they are judged beside the pixels, in a call of their own. A picture in which such an engine has nothing to go
+   by is undecided: ``modality``.
 3. What is too long for the engine is judged in overlapping windows, halved until they fit; both sides of an
    exchange are kept beside one another as far as they go. Nothing is cut off in silence.
 4. The worst call wins, side by side: unsafe before unreadable before safe. The categories of all calls that found
@@ -19,13 +22,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from railscribe.engines import Engine
 from railscribe.errors import ContextLengthError, EngineError
 from railscribe.nemotron import build_request, parse_reply
 from railscribe.nemotron.reply import unreadable
+from railscribe.picture_words import PictureWords
+from railscribe.reader import PictureReader
 from railscribe.reasoning import judged_sides, stricter
 from railscribe.values import (
     Category,
@@ -34,11 +40,13 @@ from railscribe.values import (
     Decision,
     Exchange,
     Flags,
+    Image,
+    ImageReading,
+    ImageUse,
     Label,
     Piece,
     Rendering,
     Request,
-    Side,
     SideVerdict,
     Verdict,
 )
@@ -50,6 +58,7 @@ _IN_FLIGHT = 8
 """Calls of one check at once; more would only wait for one another, against the clock."""
 _OVERLAP = 0.1
 _LEAST_OVERLAP = 200  # characters
+PICTURE_TEXT = "[text in the picture]"
 _SMALLEST = 400  # characters; a window that short and still too long is not the exchange's fault
 _WORST = (Label.SAFE, Label.UNREADABLE, Label.UNSAFE)
 
@@ -60,9 +69,11 @@ Span = tuple[int, int]
 class Window:
     """What one call is to judge of an exchange."""
 
-    user: Span
+    user: Span | None
     response: Span | None
     image: int | None
+    words: Span | None = None
+    """What to send of the words in the picture, in the place of its pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +85,8 @@ class Judgement:
     verdict: Verdict
     neutralised: tuple[str, ...] = ()
     cancelled: asyncio.CancelledError | None = None
+    readings: tuple[ImageReading, ...] = ()
+    """What became of each of the exchange's pictures."""
 
     @property
     def completion(self) -> Completion | None:
@@ -127,21 +140,24 @@ async def judge(
     *,
     adapter: str | None = None,
     scope: str | None = None,
+    reader: PictureReader | None = None,
 ) -> Judgement:
-    """Return what *engine* says of *exchange* under *rendering*.
+    """Return what *engine* says of *exchange* under *rendering*, having words in pictures read by *reader*.
 
     Never raises what an engine does: that is in the verdict. Being cancelled is in the judgement as well.
     """
-    asking = _Asking(engine, exchange, rendering, flags, adapter, scope)
+    asking = _Asking(
+        engine, exchange, rendering, flags, adapter, scope, PictureWords(exchange, reader, engine.timeout_s)
+    )
     whole = Window(
         user=(0, len(exchange.user)),
         response=None if exchange.response is None else (0, len(exchange.response)),
         image=None,
     )
     windows = [replace(whole, image=image) for image in range(len(exchange.images))] or [whole]
-    return joined(
-        await asking.ask_all(windows), neutralised=tuple(asking.markers), cancelled=asking.cancelled
-    )
+    pieces = await asking.ask_all(windows, asking.look)
+    judgement = joined(pieces, neutralised=tuple(asking.markers), cancelled=asking.cancelled)
+    return replace(judgement, readings=asking.words.readings(pieces))
 
 
 def unjudged(cause: Cause, exchange: Exchange, rendering: Rendering, flags: Flags) -> Judgement:
@@ -150,6 +166,7 @@ def unjudged(cause: Cause, exchange: Exchange, rendering: Rendering, flags: Flag
         pieces=(),
         verdict=unreadable(cause, response_sent=exchange.response is not None),
         neutralised=build_request(exchange, rendering, flags).neutralised,
+        readings=(ImageReading(use=ImageUse.NOT_JUDGED),) * len(exchange.images),
     )
 
 
@@ -164,11 +181,11 @@ def joined(
     marked = tuple(replace(piece, deciding=place == deciding) for place, piece in enumerate(pieces))
     verdict = pieces[deciding].verdict
     if len(pieces) > 1:
+        responses = [piece.verdict.response for piece in pieces if piece.verdict.response]
         verdict = replace(
             verdict,
             user=_worst([piece.verdict.user for piece in pieces]),
-            response=verdict.response
-            and _worst([piece.verdict.response for piece in pieces if piece.verdict.response]),
+            response=_worst(responses) if responses else None,
             categories=_categories(pieces),
             notes=tuple(dict.fromkeys(note for piece in pieces for note in piece.verdict.notes)),
         )
@@ -217,16 +234,19 @@ class _Asking:
     flags: Flags
     adapter: str | None
     scope: str | None
+    words: PictureWords
     room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_IN_FLIGHT))
     splits: int = 0
     markers: dict[str, None] = field(default_factory=dict)
     cancelled: asyncio.CancelledError | None = None
 
-    async def ask_all(self, windows: Sequence[Window]) -> list[Piece]:
-        """Return what the engine says of each of *windows*, in their order."""
+    async def ask_all(
+        self, windows: Sequence[Window], ask: Callable[[Window], Coroutine[Any, Any, list[Piece]]]
+    ) -> list[Piece]:
+        """Return what *ask* brings of each of *windows*, in their order."""
         if len(windows) == 1:
-            return await self.ask(windows[0])
-        tasks = [asyncio.create_task(self.ask(window)) for window in windows]
+            return await ask(windows[0])
+        tasks = [asyncio.create_task(ask(window)) for window in windows]
         try:
             await asyncio.wait(tasks)
         except asyncio.CancelledError as error:
@@ -235,6 +255,45 @@ class _Asking:
                 task.cancel()
             await asyncio.wait(tasks)
         return [piece for task in tasks for piece in task.result()]
+
+    async def look(self, window: Window) -> list[Piece]:
+        """Return what the engine says of a picture: of its pixels, of its words, or of both (rule 2)."""
+        reader = self.words.reader
+        if window.image is None or reader is None:
+            return await self.ask(window)
+        beside = asyncio.create_task(self.words.read(window.image)) if reader.always else None
+        seen = await self.ask(window) if self.engine.sees else []
+        if self.cancelled is not None:
+            if beside is not None:
+                beside.cancel()
+            return seen or [self._piece(window, None, Cause.CANCELLED, 0.0)]
+        if not all(piece.verdict.user.cause is Cause.MODALITY for piece in seen):
+            if beside is None:
+                return seen
+            alone = replace(window, user=None, response=None)
+            return seen + await self._ask_about_words(alone, beside, required=False)
+        return await self._ask_about_words(
+            window, beside or asyncio.create_task(self.words.read(window.image)), required=True
+        )
+
+    async def _ask_about_words(
+        self, window: Window, reading: asyncio.Task[Cause | None], *, required: bool
+    ) -> list[Piece]:
+        """Return what the engine says of the words that *reading* finds; that there are none is nothing to say
+        unless they are *required*."""
+        began = time.perf_counter()
+        try:
+            cause = await reading
+        except asyncio.CancelledError as error:
+            self.cancelled, cause = error, Cause.CANCELLED
+        words = self.words.of(window.image)
+        if cause is None and not words:
+            if not required:
+                return []
+            cause = Cause.MODALITY
+        if cause is not None:
+            return [self._piece(window, None, cause, (time.perf_counter() - began) * 1000)]
+        return await self.ask(replace(window, words=(0, len(words))))
 
     async def ask(self, window: Window) -> list[Piece]:
         """Return what the engine says of *window*, in as many pieces as it takes (rule 3)."""
@@ -248,7 +307,7 @@ class _Asking:
         except ContextLengthError as error:
             smaller = self._split(window)
             if smaller:
-                return await self.ask_all(smaller)
+                return await self.ask_all(smaller, self.ask)
             cause = error.cause
         except EngineError as error:
             # The type only: a foreign message, or a traceback holding one, may quote the content.
@@ -261,29 +320,34 @@ class _Asking:
 
     def _request(self, window: Window) -> Request:
         exchange = self.exchange
+        user = [] if window.user is None else [exchange.user[slice(*window.user)]]
+        images: tuple[Image, ...] = ()
+        if window.image is not None and window.words is not None:
+            user.append(f"{PICTURE_TEXT} {self.words.of(window.image)[slice(*window.words)]}")
+        elif window.image is not None:
+            images = (exchange.images[window.image],)
         part = Exchange(
-            user=exchange.user[slice(*window.user)],
+            user="\n".join(text for text in user if text),
             response=None if window.response is None else (exchange.response or "")[slice(*window.response)],
-            images=() if window.image is None else (exchange.images[window.image],),
+            images=images,
         )
         request = build_request(part, self.rendering, self.flags)
         self.markers.update(dict.fromkeys(request.neutralised))
         return replace(request, adapter=self.adapter, scope=self.scope)
 
     def _split(self, window: Window) -> list[Window]:
-        """Return *window* in two, along its longer side; nothing where that cannot help (rule 5)."""
+        """Return *window* in two, along its longest text; nothing where that cannot help (rule 5)."""
         self.splits += 1
-        user, response = window.user, window.response
-        sizes = {Side.USER: _size(user), Side.RESPONSE: _size(response) if response else 0}
-        longer = max(sizes, key=lambda side: sizes[side])
-        if sizes[longer] < _SMALLEST or self.splits >= MAX_PIECES:
+        parts = (
+            ("user", self.exchange.user, window.user or (0, 0)),
+            ("response", self.exchange.response or "", window.response or (0, 0)),
+            ("words", self.words.of(window.image), window.words or (0, 0)),
+        )
+        name, text, span = max(parts, key=lambda part: _size(part[2]))
+        if _size(span) < _SMALLEST or self.splits >= MAX_PIECES:
             return []
-        if longer is Side.USER:
-            return [replace(window, user=half) for half in halves(self.exchange.user, user)]
-        return [
-            replace(window, response=half)
-            for half in halves(self.exchange.response or "", response or (0, 0))
-        ]
+        changes: list[dict[str, Any]] = [{name: half} for half in halves(text, span)]
+        return [replace(window, **change) for change in changes]
 
     def _piece(self, window: Window, completion: Completion | None, cause: Cause, ms: float) -> Piece:
         sent = window.response is not None
@@ -307,6 +371,7 @@ class _Asking:
             deciding=False,
             engine_ms=ms,
             thinking=self.flags.thinking,
+            image_text_span=window.words,
         )
 
 

@@ -3,7 +3,8 @@
 Rules
 
 1. Texts are joined by line breaks, in order. Images are read as :mod:`railscribe.images` says.
-2. A broken picture and a refused address make the turn unjudgeable: ``bad_image``.
+2. A broken picture and a refused address make the turn unjudgeable: ``bad_image``. Each frame of a moving picture
+   is an image of its own; too many of them make it ``too_many_images``.
 3. What is neither text nor image (sound, files, whatever comes next) makes it unjudgeable: ``modality``.
    Nothing is dropped in silence.
 4. The shapes are those of OpenAI's chat messages and of LangChain's content blocks.
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from railscribe.errors import ImageError
-from railscribe.images import image_from_url
+from railscribe.images import images_from_url
 from railscribe.settings import Settings
 from railscribe.values import Cause, Image
 
@@ -45,9 +46,9 @@ def read_turn(content: object, settings: Settings) -> Turn:
             texts.append(text)
         elif url is not None:
             try:
-                images.append(image_from_url(url, settings))
-            except ImageError:
-                problems.append(Cause.BAD_IMAGE)
+                images += images_from_url(url, settings)
+            except ImageError as error:
+                problems.append(error.cause)
         else:
             problems.append(Cause.MODALITY)
     return Turn(text="\n".join(texts), images=tuple(images), problem=problems[0] if problems else None)

@@ -94,7 +94,15 @@ async def probe(engine: Engine, settings: Settings) -> AsyncIterator[Found]:
     yield await _categories(asker, plain)
     yield await _thinking(asker, plain)
     yield await _response(asker, control)
-    yield await _image(asker, settings)
+    yield (
+        await _image(asker, settings)
+        if engine.sees
+        else Found(
+            ProbeName.IMAGE,
+            ProbeResult.NOT_APPLICABLE,
+            f"it has no eyes; words are read for it: {settings.read_images}",
+        )
+    )
     yield _logprobs(control)
 
 

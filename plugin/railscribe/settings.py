@@ -106,6 +106,10 @@ class Settings(BaseSettings):
     max_images: int = Field(default=16, ge=1)
     """Pictures in one exchange, each frame of a moving one counted; more are undecided, cause
     ``too_many_images``."""
+    read_images: Literal["auto", "always", "never"] = "auto"
+    """Read the words in pictures (OCR) and judge them: for engines without eyes, for every engine, or not at all."""
+    keep_images: bool = False
+    """Keep the bytes of pictures in the audit store; without it their digest and facts alone are kept."""
     allow_image_urls: bool = False
     """Hand http(s) image addresses to a remote engine. Railscribe itself never fetches one."""
 

@@ -46,7 +46,7 @@ class StandingGuard(Guard):
         """
         policy = load_policy(settings.policy)
         late = _shared_engine(settings) if engine is None else LateEngine(engine)
-        store = AuditStore.open(settings.database_url)
+        store = AuditStore.open(settings.database_url, keep_images=settings.keep_images)
         guard = cls(engine=late, store=store, policy=policy, settings=settings)
         weakref.finalize(guard, store.close).atexit = False  # the process's end closes everything
         # Entries hold the guard, so only at the process's end can there be open ones.
@@ -80,6 +80,10 @@ class LateEngine(Engine):
     @property
     def address(self) -> str | None:
         return self._engine.address
+
+    @property
+    def sees(self) -> bool:
+        return self._engine.sees
 
     async def complete(self, request: Request) -> Completion:
         # Overridden whole: the wait for the start must not count against the time-out of the call.

@@ -179,6 +179,8 @@ class ImageUse(str, Enum):
 
     SEEN = "seen"
     """The model was given the pixels."""
+    SEEN_AND_READ = "seen_and_read"
+    """The model was given the pixels, and the text found in the picture was judged beside them."""
     READ = "read"
     """The model is blind: the text found in the picture was judged."""
     NOTHING_READ = "nothing_read"
@@ -203,12 +205,23 @@ class Image:
     """One picture, decoded far enough to know it is one. Exactly one of ``data`` and ``url`` is set."""
 
     data: bytes | None
+    """The file as it came, with all its frames."""
     url: str | None = None
     """Set only where configuration lets a remote engine fetch it; Railscribe itself never does."""
     digest: str | None
     media_type: str | None
-    width: int | None  # pixels
-    height: int | None  # pixels
+    width: int | None  # pixels, upright
+    height: int | None  # pixels, upright
+    frame: int | None = None
+    """Which frame or page of the file this is, from 1; of those that look alike, the first."""
+    frames: int | None = None
+    """How many the file has."""
+    mode: str | None = None
+    """How it keeps its colours, in Pillow's words: ``RGB``, ``P``, ``CMYK``…"""
+    orientation: int | None = None
+    """EXIF's, 1 to 8, where there is one."""
+    perceptual_digest: str | None = None
+    """64 bits, hex, of what is seen: alike for pictures that look alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,13 +283,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageReading:
-    """What became of the picture in one check."""
+    """What became of a picture in one check."""
 
     use: ImageUse
     text: str | None = None
-    """The words that were read, when it was read."""
+    """The words that were read, empty where there were none; ``None`` where nobody tried."""
     reader: str | None = None
     """What read it, with its version."""
+    seen_size: tuple[int, int] | None = None
+    """Width and height to which the model's processor brings every picture, where it is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,13 +404,15 @@ class Piece:
     """Characters of the exchange's text, from and up to; ``None`` where that side was not sent."""
     response_span: tuple[int, int] | None
     image: int | None
-    """Which of the exchange's pictures was sent."""
+    """Which of the exchange's pictures was sent, or the words in it."""
     completion: Completion | None
     verdict: Verdict
     deciding: bool
     """Whether the record's verdict was taken from this call."""
     engine_ms: float | None
     thinking: bool = False
+    image_text_span: tuple[int, int] | None = None
+    """Characters of the words read in the picture, which were sent in its place, from and up to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -420,12 +437,15 @@ class Record:
     decision: Decision
     enforcement: Enforcement
     image: ImageReading | None
+    """What became of the pictures as a whole: of several, the use that says least."""
     latency_ms: Mapping[str, float]
     """Milliseconds by stage: ``render``, ``engine``, ``decide``; the store adds its own."""
     pieces: tuple[Piece, ...] = ()
     """The engine calls, in their order, where there was more than one."""
     reasoning: Reasoning = Reasoning.OFF
     """How this very check was thought about: ``deferred`` promises a :class:`LateTrace`."""
+    readings: tuple[ImageReading, ...] = ()
+    """What became of each of the exchange's pictures, in their order."""
     reviews: tuple[Review, ...] = ()
     """Why a person should look, as far as it was known when the record was written."""
 

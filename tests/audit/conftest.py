@@ -44,6 +44,9 @@ from railscribe.values import (
 )
 
 _ON_BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+_READING = ImageReading(
+    use=ImageUse.SEEN_AND_READ, text="STAB HERE", reader="rapidocr 3.10.0", seen_size=(896, 890)
+)
 FIRST = datetime(2026, 3, 14, 23, 59, 58, 123456, tzinfo=timezone.utc)
 
 RecordFactory = Callable[..., Record]
@@ -86,6 +89,13 @@ def url_at_0001(empty_url: str) -> str:
 
 
 @pytest.fixture
+def url_at_0002(empty_url: str) -> str:
+    """The URL of a database as revision 0002 left it, on each of the two databases in turn."""
+    upgrade(empty_url, "0002")
+    return empty_url
+
+
+@pytest.fixture
 def pieces() -> tuple[Piece, ...]:
     """Two windows of one long exchange; the second, which was thought about, decided."""
     safe, unsafe = SideVerdict(label=Label.SAFE, score=0.02), SideVerdict(label=Label.UNSAFE, score=0.9)
@@ -108,6 +118,7 @@ def pieces() -> tuple[Piece, ...]:
             deciding=True,
             engine_ms=None,
             thinking=True,
+            image_text_span=(0, 9),
         ),
     )
 
@@ -223,6 +234,11 @@ def _blocked(number: int = 0, **changes: Any) -> Record:
                     media_type="image/png",
                     width=8,
                     height=9,
+                    frame=2,
+                    frames=3,
+                    mode="P",
+                    orientation=6,
+                    perceptual_digest="0123456789abcdef",
                 ),
             ),
         ),
@@ -256,7 +272,8 @@ def _blocked(number: int = 0, **changes: Any) -> Record:
         "decision": Decision(
             outcome=Outcome.BLOCK, sides=(Side.USER, Side.RESPONSE), categories=("Violence",)
         ),
-        "image": ImageReading(use=ImageUse.READ, text="STAB HERE", reader="rapidocr 1.4.4"),
+        "image": _READING,
+        "readings": (_READING,),
         "latency_ms": {"render": 0.5, "engine": 250.25, "decide": 0.125},
     }
     return _undecided(number, **{**fields, **changes})

@@ -46,6 +46,7 @@ def test_pieces_come_back_in_their_order(
     assert (first["finish_reason"], first["prompt_tokens"], first["engine_ms"]) == ("stop", 9, 12.5)
     assert (first["reply"]["text"], first["reply"]["state"]) == ("User Safety: safe", "intact")
     assert (second["user_span"], second["response_span"], second["image_position"]) == ([8, 17], [0, 5], 1)
+    assert (first["image_text_span"], second["image_text_span"]) == (None, [0, 9])
     assert second["response"] == {"label": "unreadable", "score": None, "cause": "timeout"}
     assert (second["deciding"], second["trace_requested"], second["reply"]) == (True, True, None)
     assert any_store.records()[0]["piece_count"] == 2

@@ -76,7 +76,11 @@ def test_round_trip_of_everything(any_store: AuditStore, blocked: RecordFactory)
     assert found["requested"] == {"categories": True, "trace": True}
     assert found["trace_received"] is True
     assert found["neutralised"] == ["conversation_marker", "user_marker"]
-    assert found["image"] == {"image_count": 1, "image_use": "read", "image_reader": "rapidocr 1.4.4"}
+    assert found["image"] == {
+        "image_count": 1,
+        "image_use": "seen_and_read",
+        "image_reader": "rapidocr 3.10.0",
+    }
     assert found["images"][0]["size_bytes"] == len(record.exchange.images[0].data or b"")
     assert found["images"][0]["content"]["text"] == record.exchange.images[0].digest
     assert found["completion"] == {"finish_reason": "stop", "prompt_tokens": 812, "completion_tokens": 31}
@@ -420,7 +424,7 @@ def test_erasing_content_leaves_the_evidence_opaque(any_url: str, blocked: Recor
         store.append(blocked())
         before = store.record(blocked().id)
 
-        assert execute(any_url, "DELETE FROM contents") == 6
+        assert execute(any_url, "DELETE FROM contents") == 7
 
         found = store.record(blocked().id)
         assert {content["state"] for content in found["content"].values()} == {"erased"}

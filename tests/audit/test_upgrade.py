@@ -17,11 +17,9 @@ from railscribe.values import EngineInfo, LateTrace, Piece, Record
 
 RecordFactory = Callable[..., Record]
 
-_NEW_TABLES = ("record_pieces", "late_traces", "engine_probes")
 
-
-def append_as_0001(url: str, *records: Record) -> None:
-    """Insert *records* as the version of revision 0001 did, which knew none of what came later."""
+def append_as_before(url: str, *records: Record) -> None:
+    """Insert *records* as the version of the database's revision did, which knew none of what came later."""
     engine = writing(open_engine(parse_url(url)))
     with engine.begin() as connection:
         for record in records:
@@ -29,8 +27,9 @@ def append_as_0001(url: str, *records: Record) -> None:
             for table, row in rows.shared.items():
                 connection.execute(_plain_insert(table, connection), _known(row, connection, table))
             for table, own in rows.own.items():
-                if own and table.name not in _NEW_TABLES:
-                    connection.execute(_plain_insert(table, connection), own)
+                if own and sa.inspect(connection).has_table(table.name):
+                    known = [_known(row, connection, table) for row in own]
+                    connection.execute(_plain_insert(table, connection), known)
     engine.dispose()
 
 
@@ -47,7 +46,7 @@ def _known(row: dict[str, Any], connection: sa.Connection, table: sa.Table) -> d
 
 def test_records_of_0001_outlive_the_upgrade(url_at_0001: str, blocked: RecordFactory) -> None:
     """After the upgrade an old record is whole, says nothing of what was unknown then, and new ones join it."""
-    append_as_0001(url_at_0001, blocked(0))
+    append_as_before(url_at_0001, blocked(0))
 
     schema.upgrade(url_at_0001)
 
@@ -63,6 +62,35 @@ def test_records_of_0001_outlive_the_upgrade(url_at_0001: str, blocked: RecordFa
         name: value for name, value in new.items() if name not in ("id", "checked_at", "content")
     } | {"images": old["images"]}
     assert [(row["reviews"], row["piece_count"], row["reasoning"]) for row in listed] == [([], 0, "off")] * 2
+
+
+def test_pictures_of_0002_outlive_the_upgrade(url_at_0002: str, blocked: RecordFactory) -> None:
+    """After the upgrade an old picture says nothing of what was unknown then, and what was read in it is there."""
+    append_as_before(url_at_0002, blocked(0))
+
+    schema.upgrade(url_at_0002)
+
+    assert schema.check(url_at_0002) == []
+    with AuditStore.open(url_at_0002) as store:
+        (image,) = store.record(blocked(0).id)["images"]
+        assert (image["frame"], image["use"], image["text"], image["bytes"]) == (None, None, None, None)
+        assert (image["width"], image["content"]["state"]) == (8, "intact")
+        assert store.record(blocked(0).id)["content"]["image_text"]["text"] == "STAB HERE"
+        assert store.select("SELECT image_text FROM v_checks")[1] == [("STAB HERE",)]
+
+
+@pytest.mark.parametrize("what", ["record_images", "record_pieces"])
+def test_going_back_never_drops_what_0002_cannot_hold(
+    own_url: str, what: str, blocked: RecordFactory, undecided: RecordFactory, pieces: tuple[Piece, ...]
+) -> None:
+    """A downgrade past 0003 is refused while there is evidence that only 0003 has a place for."""
+    with AuditStore.open(own_url) as store:
+        store.append(blocked() if what == "record_images" else undecided(pieces=pieces))
+
+    with pytest.raises(AuditError, match=f"would drop what . rows of {what} say"):
+        schema.downgrade(own_url, "0002")
+
+    assert schema.check(own_url) == []
 
 
 def test_no_engine_changes_its_digest() -> None:
@@ -82,6 +110,7 @@ def test_the_views_keep_their_columns(url_at_0001: str) -> None:
 
     after = columns(url_at_0001)
 
+    assert schema.current(url_at_0001) == tables.HEAD
     assert after[: len(before)] == before
     assert after[len(before) :] == ["adapter", "decoding", "piece_count", "reasoning"]
 
@@ -107,7 +136,9 @@ def test_going_back_never_drops_what_0001_cannot_hold(
     record = undecided()
     with AuditStore.open(own_url) as store:
         if what == "record_pieces":
-            store.append(replace(record, pieces=pieces))
+            store.append(
+                replace(record, pieces=tuple(replace(piece, image_text_span=None) for piece in pieces))
+            )
         elif what == "engines":
             store.append(replace(record, engine=replace(record.engine, adapter="acme")))
         else:

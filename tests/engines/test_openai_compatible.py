@@ -24,7 +24,7 @@ from railscribe.errors import (
     ModalityError,
     SettingsError,
 )
-from railscribe.images import image_from_url
+from railscribe.images import images_from_url
 from railscribe.settings import Settings
 from railscribe.testing import example_request, solid_picture
 from railscribe.values import Flags, ImageUse, Side
@@ -101,7 +101,7 @@ async def test_messages_are_one_user_and_one_assistant_turn(
 async def test_an_allowed_address_is_handed_on(loopback: Loopback, engine: OpenAICompatibleEngine) -> None:
     """A picture that is only an address reaches the server as that address."""
     url = "https://example.org/cat.png"
-    image = image_from_url(url, Settings(allow_image_urls=True))
+    (image,) = images_from_url(url, Settings(allow_image_urls=True))
     request = dataclasses.replace(example_request("Look."), image=image)
 
     await engine.complete(request)

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image as Pillow
 
 from railscribe.engines import open_engine
-from railscribe.engines.transformers import Prepared, TransformersEngine, as_seen
+from railscribe.engines.transformers import Prepared, TransformersEngine
 from railscribe.errors import (
     ContextLengthError,
     EngineRefusedError,
@@ -28,7 +28,7 @@ from railscribe.errors import (
     ModalityError,
     SettingsError,
 )
-from railscribe.images import image_from_bytes, image_from_url
+from railscribe.images import as_seen, image_from_bytes, images_from_url
 from railscribe.settings import Settings
 from railscribe.testing import example_request, solid_picture
 from railscribe.values import Flags, ImageReading, ImageUse, Mode, Request, Side
@@ -60,13 +60,13 @@ async def rambling(rambling_checkpoint: Path) -> AsyncIterator[TransformersEngin
 # What it answers.
 @pytest.mark.parametrize("picture", [None, solid_picture()], ids=["text", "picture"])
 async def test_a_multimodal_checkpoint_answers(seeing: TransformersEngine, picture: bytes | None) -> None:
-    """The reply is what the model wrote, with the exact odds of its label; a picture counts as seen."""
+    """The reply is what the model wrote, with the exact odds of its label; a picture counts as seen, in its size."""
     completion = await seeing.complete(example_request(picture=picture))
 
     assert (completion.text, completion.finish_reason) == ("User Safety: unsafe", "stop")
     assert completion.scores == {Side.USER: pytest.approx(0.75, abs=1e-5)}
     assert completion.completion_tokens == 5
-    assert completion.image == (ImageReading(use=ImageUse.SEEN) if picture else None)
+    assert completion.image == (ImageReading(use=ImageUse.SEEN, seen_size=(16, 16)) if picture else None)
 
 
 async def test_a_text_checkpoint_answers(blind: TransformersEngine) -> None:
@@ -212,7 +212,7 @@ async def test_a_text_checkpoint_refuses_pictures(blind: TransformersEngine) -> 
 
 async def test_an_address_is_not_fetched(seeing: TransformersEngine) -> None:
     """A picture that is only an address cannot be judged in this process."""
-    image = image_from_url("https://example.org/cat.png", Settings(allow_image_urls=True))
+    (image,) = images_from_url("https://example.org/cat.png", Settings(allow_image_urls=True))
 
     with pytest.raises(ModalityError, match="fetches none"):
         await seeing.complete(dataclasses.replace(example_request(), image=image))

@@ -13,11 +13,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from railscribe.audit import tables
-from railscribe.audit.commitments import verify
+from railscribe.audit.contents import Row, content_of
+from railscribe.audit.pictures import read_image
 from railscribe.audit.rows import fingerprint
 from railscribe.values import EngineInfo, Outcome, Probe, ProbeName, ProbeResult
 
-Row = dict[str, Any]
 _Mapping = Mapping[Any, Any]
 
 _checks = sa.table(
@@ -137,12 +137,12 @@ def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
         "reviews": _reviews_of(connection, [key[1]]).get(key[1], []),
         "neutralised": [note["name"] for note in notes if note["kind"] == "neutralised"],
         "image": _pick(record, "image_count", "image_use", "image_reader"),
-        "images": [_image(image, contents) for image in _children(connection, tables.record_images, key)],
+        "images": [read_image(image, contents) for image in _children(connection, tables.record_images, key)],
         "pieces": [_piece(piece, contents) for piece in _children(connection, tables.record_pieces, key)],
         "completion": _pick(record, "finish_reason", "prompt_tokens", "completion_tokens"),
         "latency_ms": {stage: record[f"{stage}_ms"] for stage in ("render", "engine", "decide", "total")},
         "content": {
-            kind: _content(
+            kind: content_of(
                 kind, record[f"{kind}_chars"], record[f"{kind}_commitment"], contents.get((kind, 0))
             )
             for kind in ("user", "response", "image_text", "trace", "reply")
@@ -214,22 +214,15 @@ def _policy(row: _Mapping) -> Row:
     }
 
 
-def _image(image: Row, contents: Mapping[tuple[str, int], Row]) -> Row:
-    kind, position = image["kind"], image["position"]
-    return {
-        **_pick(image, "position", "kind", "media_type", "width", "height", "size_bytes"),
-        "content": _content(kind, None, image["commitment"], contents.get((kind, position))),
-    }
-
-
 def _piece(piece: Row, contents: Mapping[tuple[str, int], Row]) -> Row:
     return {
         "position": piece["position"],
         **{f"{side}_span": _span(piece, side) for side in ("user", "response")},
+        "image_text_span": _span(piece, "image_text"),
         **_pick(piece, "image_position", "trace_requested", "deciding"),
         **_sides(piece),
         **_pick(piece, "finish_reason", "prompt_tokens", "completion_tokens", "engine_ms"),
-        "reply": _content(
+        "reply": content_of(
             "piece_reply",
             piece["reply_chars"],
             piece["reply_commitment"],
@@ -251,7 +244,7 @@ def _late_trace(late: Row, contents: Mapping[tuple[str, int], Row]) -> Row:
         **_sides(late),
         **_pick(late, "finish_reason", "prompt_tokens", "completion_tokens", "engine_ms"),
         **{
-            what: _content(
+            what: content_of(
                 f"late_{what}",
                 late[f"{what}_chars"],
                 late[f"{what}_commitment"],
@@ -260,17 +253,3 @@ def _late_trace(late: Row, contents: Mapping[tuple[str, int], Row]) -> Row:
             for what in ("trace", "reply")
         },
     }
-
-
-def _content(kind: str, chars: int | None, commitment: str | None, content: Row | None) -> Row | None:
-    """Return one content with what its commitment says about it; ``None`` where there never was any."""
-    if commitment is None:
-        return None
-    evidence = {"chars": chars, "commitment": commitment}
-    if content is None:
-        return {"text": None, "state": "erased", "salt": None, **evidence}
-    state = "truncated"  # the commitment is over the whole, which is not here
-    if not content["truncated"]:
-        intact = verify(commitment, kind, content["salt"], tables.restored(content["body"]))
-        state = "intact" if intact else "altered"
-    return {"text": content["body"], "state": state, "salt": content["salt"], **evidence}

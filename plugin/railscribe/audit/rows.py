@@ -4,7 +4,8 @@ Rules
 
 1. Evidence carries lengths and commitments, never text, response, trace, reply or what was read in a picture.
 2. A commitment is over the whole content, also where only its beginning is kept.
-3. A picture is content by its digest, or by its address where it came as one; its bytes are not kept.
+3. A picture is content by its digest, or by its address where it came as one. Its bytes are kept only where the
+   store is told to, once for all frames of a file, as base64; the digest vouches for them.
 4. The model's own words for categories are verdict, not content; they are cut at 200 characters, which no
    policy's names reach.
 """
@@ -14,19 +15,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import sqlalchemy as sa
 
 from railscribe.audit import tables
-from railscribe.audit.commitments import commit, new_salt
+from railscribe.audit.contents import Content, Row
+from railscribe.audit.pictures import image_rows
 from railscribe.values import (
     Completion,
     EngineInfo,
-    Image,
     LateTrace,
     Piece,
     Probe,
@@ -35,8 +35,6 @@ from railscribe.values import (
     SideVerdict,
     Verdict,
 )
-
-Row = dict[str, Any]
 
 _LONGEST_NAME = 200  # characters
 _ADDED_TO_ENGINES = ("adapter", "decoding")  # by revision 0002
@@ -51,28 +49,11 @@ class Rows:
     own: dict[sa.Table, list[Row]]
 
 
-@dataclass(slots=True)
-class _Content:
-    """Collects content beside the evidence about it."""
-
-    key: Row
-    keep_chars: int
-    rows: list[Row] = field(default_factory=list)
-
-    def add(self, kind: str, text: str | None, position: int = 0) -> str | None:
-        """Keep *text* and return the commitment to it (rule 2)."""
-        if text is None:
-            return None
-        salt = new_salt()
-        kept = {"salt": salt, "body": text[: self.keep_chars], "truncated": len(text) > self.keep_chars}
-        self.rows.append({**self.key, "kind": kind, "position": position, **kept})
-        return commit(kind, salt, text)
-
-
-def rows_of(record: Record, *, retention_class: str, keep_chars: int) -> Rows:
-    """Return the rows of *record*; of each content the first *keep_chars* characters are kept."""
+def rows_of(record: Record, *, retention_class: str, keep_chars: int, keep_images: bool = False) -> Rows:
+    """Return the rows of *record*; of each text the first *keep_chars* characters are kept."""
     key: Row = {"checked_at": record.checked_at, "record_id": record.id}
-    content = _Content(key, keep_chars)
+    content = Content(key, keep_chars)
+    images = list(image_rows(record, key, content, keep_images=keep_images))
     rendering = record.rendering
     engine_digest = fingerprint(record.engine)
     shared: dict[sa.Table, Row] = {
@@ -99,7 +80,7 @@ def rows_of(record: Record, *, retention_class: str, keep_chars: int) -> Rows:
         "policy_text_digest": rendering.text_digest,
         "policy_mode": rendering.mode.value,
         "engine_digest": engine_digest,
-        **_exchange(record, content),
+        **_exchange(record, images, content),
         **_verdict(record, content),
         **_decision(record),
     }
@@ -107,9 +88,7 @@ def rows_of(record: Record, *, retention_class: str, keep_chars: int) -> Rows:
         tables.records: [evidence],
         tables.record_categories: list(_categories(record, key)),
         tables.record_notes: list(_notes(record, key)),
-        tables.record_images: [
-            _image(image, place, key, content) for place, image in enumerate(record.exchange.images)
-        ],
+        tables.record_images: images,
         tables.record_pieces: [
             _piece(piece, place, key, content) for place, piece in enumerate(record.pieces)
         ],
@@ -121,7 +100,7 @@ def rows_of(record: Record, *, retention_class: str, keep_chars: int) -> Rows:
 def late_rows(late: LateTrace, *, keep_chars: int) -> Rows:
     """Return the rows of *late*, which lie beside those of its record."""
     key: Row = {"checked_at": late.checked_at, "record_id": late.record_id}
-    content = _Content(key, keep_chars)
+    content = Content(key, keep_chars)
     trace, reply = (getattr(late.verdict, what, None) for what in ("trace", "reply"))
     evidence: Row = {
         **key,
@@ -167,9 +146,9 @@ def fingerprint(engine: EngineInfo) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _exchange(record: Record, content: _Content) -> Row:
+def _exchange(record: Record, images: Sequence[Row], content: Content) -> Row:
     exchange, reading = record.exchange, record.image
-    image_text = reading.text if reading else None
+    first = images[0] if images else {"text_chars": None, "text_commitment": None}
     return {
         "user_chars": len(exchange.user),
         "user_commitment": content.add("user", exchange.user),
@@ -178,12 +157,13 @@ def _exchange(record: Record, content: _Content) -> Row:
         "image_count": len(exchange.images),
         "image_use": reading.use.value if reading else None,
         "image_reader": reading.reader if reading else None,
-        "image_text_chars": _length(image_text),
-        "image_text_commitment": content.add("image_text", image_text),
+        # The first picture's alone: each has its own row.
+        "image_text_chars": first["text_chars"],
+        "image_text_commitment": first["text_commitment"],
     }
 
 
-def _verdict(record: Record, content: _Content) -> Row:
+def _verdict(record: Record, content: Content) -> Row:
     verdict, completion = record.verdict, record.completion
     return {
         "categories_requested": record.flags.categories,
@@ -254,27 +234,14 @@ def _notes(record: Record, key: Row) -> Iterator[Row]:
             yield {**key, "kind": kind, "position": position, "name": name}
 
 
-def _image(image: Image, position: int, key: Row, content: _Content) -> Row:
-    kind, what = ("image", image.digest) if image.url is None else ("image_url", image.url)
-    return {
-        **key,
-        "position": position,
-        "kind": kind,
-        "media_type": image.media_type,
-        "width": image.width,
-        "height": image.height,
-        "size_bytes": None if image.data is None else len(image.data),
-        "commitment": content.add(kind, what or "", position),
-    }
-
-
-def _piece(piece: Piece, position: int, key: Row, content: _Content) -> Row:
+def _piece(piece: Piece, position: int, key: Row, content: Content) -> Row:
     user, response = piece.user_span or (None, None), piece.response_span or (None, None)
     return {
         **key,
         "position": position,
         **dict(zip(("user_from", "user_to", "response_from", "response_to"), user + response, strict=True)),
         "image_position": piece.image,
+        **dict(zip(("image_text_from", "image_text_to"), piece.image_text_span or (None, None), strict=True)),
         "trace_requested": piece.thinking,
         **_said(piece.verdict),
         **_ended(piece.completion),

@@ -40,11 +40,14 @@ KEEP_CHARS = 100_000
 class AuditStore:
     """Keeps records in one audit database; safe to use from several threads."""
 
-    def __init__(self, engine: sa.Engine, url: URL, *, retention_class: str, keep_chars: int) -> None:
+    def __init__(
+        self, engine: sa.Engine, url: URL, *, retention_class: str, keep_chars: int, keep_images: bool
+    ) -> None:
         self._engine = engine
         self._url = url
         self._retention_class = retention_class
         self._keep_chars = keep_chars
+        self._keep_images = keep_images
         self._known: set[tuple[str, str]] = set()
         """Shared rows known to be committed: they cannot be changed or deleted, so it stays true."""
         # SQLite has one writer, and those that wait for it sleep and retry by chance. Within a process, a
@@ -54,7 +57,14 @@ class AuditStore:
         )
 
     @classmethod
-    def open(cls, url: str, *, retention_class: str = "default", keep_chars: int = KEEP_CHARS) -> Self:
+    def open(
+        cls,
+        url: str,
+        *,
+        retention_class: str = "default",
+        keep_chars: int = KEEP_CHARS,
+        keep_images: bool = False,
+    ) -> Self:
         """Open the audit database at *url*, which must exist at the right revision (rule 3).
 
         Raises:
@@ -71,7 +81,13 @@ class AuditStore:
         except BaseException:
             engine.dispose()
             raise
-        return cls(engine, parsed, retention_class=retention_class, keep_chars=keep_chars)
+        return cls(
+            engine,
+            parsed,
+            retention_class=retention_class,
+            keep_chars=keep_chars,
+            keep_images=keep_images,
+        )
 
     def append(self, record: Record) -> None:
         """Make *record* durable (rules 1 and 2).
@@ -79,7 +95,12 @@ class AuditStore:
         Raises:
             AuditError: it could not be made durable; nothing of it was kept.
         """
-        rows = rows_of(record, retention_class=self._retention_class, keep_chars=self._keep_chars)
+        rows = rows_of(
+            record,
+            retention_class=self._retention_class,
+            keep_chars=self._keep_chars,
+            keep_images=self._keep_images,
+        )
         self._append([rows], "Appending a record")
 
     def append_late_trace(self, late: LateTrace) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision this version reads and writes. Revisions are zero-padded, so they compare as text."""
 
 VERSION_TABLE = "railscribe_alembic_version"
@@ -266,6 +266,17 @@ record_images = _evidence(
     _number("height", nullable=True),
     _number("size_bytes", nullable=True),
     _text("commitment"),
+    _number("frame", nullable=True),
+    _number("frames", nullable=True),
+    _text("mode", nullable=True),
+    _number("orientation", nullable=True),
+    _text("perceptual_commitment", nullable=True),
+    _text("use", nullable=True),
+    _number("seen_width", nullable=True),
+    _number("seen_height", nullable=True),
+    _text("reader", nullable=True),
+    _number("text_chars", nullable=True),
+    _text("text_commitment", nullable=True),
 )
 
 record_pieces = _evidence(
@@ -283,6 +294,8 @@ record_pieces = _evidence(
     _flag("deciding"),
     _number("reply_chars", nullable=True),
     _text("reply_commitment", nullable=True),
+    _number("image_text_from", nullable=True),
+    _number("image_text_to", nullable=True),
 )
 
 late_traces = _evidence(
@@ -334,4 +347,4 @@ EVIDENCE = (
 )
 """Tables whose rows can be neither changed nor deleted."""
 
-VIEWS = ("v_checks", "v_blocked_by_category_day", "v_undecided", "v_reviews", "v_late_traces")
+VIEWS = ("v_checks", "v_blocked_by_category_day", "v_undecided", "v_reviews", "v_late_traces", "v_images")

@@ -12,7 +12,7 @@ import typer
 from railscribe.cli import options
 from railscribe.errors import EngineError, ImageError, UsageError
 from railscribe.guard import Caller, Guard, direction_of, unjudgeable
-from railscribe.images import image_from_bytes, image_from_url
+from railscribe.images import images_from_bytes, images_from_url
 from railscribe.reasoning import ReasoningPlan
 from railscribe.settings import Settings
 from railscribe.sync import run_sync
@@ -82,11 +82,11 @@ async def _check(
     images: tuple[Image, ...] = ()
     if image is not None:
         try:
-            images = (_image(image, settings),)
+            images = _images(image, settings)
         except ImageError as error:
             # A decision was due, so there will be a record of why there is none.
             typer.echo(f"railscribe: {error}", err=True)
-            problem = Cause.BAD_IMAGE
+            problem = error.cause
     async with Guard.open(settings, start=False) as guard:
         exchange = Exchange(user=user, response=response, images=images)
         problem = problem or unjudgeable(exchange, direction_of(exchange), settings)
@@ -104,14 +104,14 @@ async def _check(
     return record, failure
 
 
-def _image(source: str, settings: Settings) -> Image:
+def _images(source: str, settings: Settings) -> tuple[Image, ...]:
     if "://" in source or source.startswith("data:"):
-        return image_from_url(source, settings)
+        return images_from_url(source, settings)
     try:
         data = Path(source).read_bytes()
     except OSError as error:
         raise UsageError(f"Cannot read the image {source}: {error.strerror}.") from error
-    return image_from_bytes(data, settings)
+    return images_from_bytes(data, settings)
 
 
 def as_dict(record: Record) -> dict[str, Any]:

@@ -40,6 +40,11 @@ class Engine(ABC):
         """The server's address, without a password; ``None`` in this process."""
         return None
 
+    @property
+    def sees(self) -> bool:
+        """Whether it looks at pictures, as far as is known; one that does not raises ModalityError for them."""
+        return True
+
     async def start(self) -> None:
         """Make ready what takes long: load weights, warm up. Calling it twice is harmless.
 

@@ -20,6 +20,7 @@ import asyncio
 import math
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 import openai
@@ -217,7 +218,7 @@ class OpenAICompatibleEngine(Engine):
         asked: dict[str, Any] = {"logprobs": True, "top_logprobs": 5} if logprobs else {}
         reply = await self._client().chat.completions.create(
             model=self._served_as(request),
-            messages=cast("Any", chat_messages(request, images_as="url", fold_response=folds)),
+            messages=cast("Any", await _messages(request, folds=folds)),
             temperature=0,
             max_tokens=token_budget(request),
             extra_body={"chat_template_kwargs": template_kwargs(request)},
@@ -259,6 +260,12 @@ class OpenAICompatibleEngine(Engine):
                 http_client=openai.DefaultAsyncHttpxClient(),
             )
         return self._clients[loop]
+
+
+async def _messages(request: Request, *, folds: bool) -> list[dict[str, Any]]:
+    write = partial(chat_messages, request, images_as="url", fold_response=folds)
+    # On a thread where there is a picture: some have to be decoded and encoded again.
+    return write() if request.image is None else await asyncio.to_thread(write)
 
 
 def _completion(reply: Any, request: Request) -> Completion:

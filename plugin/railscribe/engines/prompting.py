@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image as Pillow
-from PIL import ImageOps
-
 from railscribe.engines.checkpoint import Loaded
 from railscribe.errors import EngineRefusedError
+from railscribe.images import as_seen
 from railscribe.nemotron import chat_messages, template_kwargs
-from railscribe.values import Image, ImageReading, Request
+from railscribe.values import ImageReading, Request
 
 _OFF = (False, "/no_categories")
 """Values of the contract's arguments that a template need not know."""
@@ -90,13 +87,14 @@ class Anchors:
         return min(self._known[key], len(ids) - 1)
 
 
-def as_seen(image: Image) -> Pillow.Image:
-    """Return the pixels of *image* as a person sees them: upright, and on white paper where transparent."""
-    with Pillow.open(io.BytesIO(image.data or b"")) as picture:
-        upright = ImageOps.exif_transpose(picture).convert("RGBA")
-    paper = Pillow.new("RGBA", upright.size, "white")
-    paper.alpha_composite(upright)
-    return paper.convert("RGB")
+def size_seen(processor: Any) -> tuple[int, int] | None:
+    """Return width and height to which *processor* brings every picture, where it says so."""
+    size = getattr(getattr(processor, "image_processor", None), "size", None)
+    if size is None:
+        return None
+    of = size.get if hasattr(size, "get") else lambda side: getattr(size, side, None)
+    width, height = of("width"), of("height")
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

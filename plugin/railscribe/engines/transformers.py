@@ -35,7 +35,7 @@ from railscribe.engines.forced import Names, Question, Reader, Reading, Words
 from railscribe.engines.forward import Network, Packed
 from railscribe.engines.greedy import Reply, write_reply
 from railscribe.engines.prefixes import Known, PrefixCache
-from railscribe.engines.prompting import Anchors, Prepared, Prompted, as_seen, tokenised
+from railscribe.engines.prompting import Anchors, Prepared, Prompted, size_seen, tokenised
 from railscribe.engines.sampling import token_budget
 from railscribe.errors import (
     ContextLengthError,
@@ -50,7 +50,7 @@ from railscribe.errors import (
 from railscribe.settings import Settings
 from railscribe.values import Completion, EngineInfo, ImageReading, ImageUse, Request, Side
 
-__all__ = ["Loaded", "Prepared", "TransformersEngine", "as_seen", "load_checkpoint"]
+__all__ = ["Loaded", "Prepared", "TransformersEngine", "load_checkpoint"]
 
 
 class TransformersEngine(Engine):
@@ -166,6 +166,10 @@ class TransformersEngine(Engine):
     def _precision(self, loaded: Loaded) -> str:
         dtype = str(loaded.model.dtype).removeprefix("torch.")
         return f"{dtype}, weights {self._quantize}" if self._quantize else dtype
+
+    @property
+    def sees(self) -> bool:
+        return self._loaded is None or self._loaded.processor is not None
 
     async def aclose(self) -> None:
         self._batcher.close()
@@ -371,11 +375,13 @@ class TransformersEngine(Engine):
         """Return *request* as the model can read it (rule 5)."""
         if request.image is None:
             return Prepared(request=request)
-        if self._weights().processor is None:
-            raise ModalityError("The checkpoint judges text only.")
         if request.image.data is None:
             raise ModalityError("The picture is given by an address, and this engine fetches none.")
-        return Prepared(request=request, image=ImageReading(use=ImageUse.SEEN))
+        processor = self._weights().processor
+        if processor is None:
+            raise ModalityError("The checkpoint judges text only.")
+        seen = ImageReading(use=ImageUse.SEEN, seen_size=size_seen(processor))
+        return Prepared(request=request, image=seen)
 
     def _tokenise(self, request: Request) -> Mapping[str, Any]:
         """Return the model's inputs for *request*: ``input_ids``, ``attention_mask``, pixels…"""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from railscribe.errors import ImageError
 from railscribe.evaluation.rows import EvalRow
 from railscribe.guard import Caller, Guard
-from railscribe.images import image_from_bytes
+from railscribe.images import images_from_bytes
 from railscribe.values import Cause, Exchange, Flags, Image, Record
 
 
@@ -33,8 +33,10 @@ async def _judge_one(guard: Guard, row: EvalRow) -> Record:
     if row.item.get("image"):
         try:
             data = await asyncio.to_thread((row.file.parent / row.item["image"]).read_bytes)
-            images = (image_from_bytes(data, guard.settings),)
-        except (ImageError, OSError):
+            images = images_from_bytes(data, guard.settings)
+        except ImageError as error:
+            problem = error.cause
+        except OSError:
             problem = Cause.BAD_IMAGE
     return await guard.check(
         Exchange(user=row.item["prompt"], response=row.item.get("response"), images=images),

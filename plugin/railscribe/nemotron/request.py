@@ -84,5 +84,8 @@ def chat_messages(
 def _url_part(image: Image) -> dict[str, Any]:
     url = image.url
     if image.data is not None:
-        url = f"data:{image.media_type};base64,{base64.b64encode(image.data).decode('ascii')}"
+        from railscribe.images import as_sent  # here, so that a policy can be had without Pillow
+
+        media_type, data = as_sent(image)
+        url = f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
     return {"type": "image_url", "image_url": {"url": url}}

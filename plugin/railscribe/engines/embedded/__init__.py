@@ -4,8 +4,8 @@ Rules
 
 1. It takes the same requests and answers in the same grammar as the 4B; its chat template is shorter (the
    adapter knows the built-in taxonomy by heart) and lies beside this file.
-2. It has no eyes. The words in a picture are read (``reader.py``), neutralised, and judged as part of the user's
-   turn; a picture without readable words is refused, cause: modality.
+2. It has no eyes and refuses pictures, cause: modality. The guard knows, has the words in a picture read
+   (``railscribe.reader``) and asks about those, as part of the user's turn.
 3. The base is pinned by digest, unpacked once into the cache and checked at every start (``base_weights.py``).
 
 How good it is, and at what: CARD.md.
@@ -21,12 +21,8 @@ from typing import Any, ClassVar
 from typing_extensions import Self
 
 from railscribe.engines.embedded.base_weights import BASE_NAME, BASE_SHA256, unpacked_base
-from railscribe.engines.embedded.reader import PictureReader
-from railscribe.engines.transformers import Loaded, Prepared, TransformersEngine, load_checkpoint
-from railscribe.errors import ModalityError
-from railscribe.nemotron import neutralise
+from railscribe.engines.transformers import Loaded, TransformersEngine, load_checkpoint
 from railscribe.settings import Settings
-from railscribe.values import ImageReading, ImageUse, Request
 
 __all__ = ["EmbeddedEngine", "adapter_dir", "chat_template"]
 
@@ -75,7 +71,10 @@ class EmbeddedEngine(TransformersEngine):
         )
         self._base = base
         self._cache_dir = cache_dir
-        self._reader = PictureReader()
+
+    @property
+    def sees(self) -> bool:
+        return False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -104,22 +103,3 @@ class EmbeddedEngine(TransformersEngine):
             template=chat_template(),
         )
         return dataclasses.replace(loaded, revision=self._revision)
-
-    def _prepare(self, request: Request) -> Prepared:
-        """Put the words of the picture into the user's turn (rule 2)."""
-        if request.image is None:
-            return Prepared(request=request)
-        if request.image.data is None:
-            raise ModalityError(
-                "The picture is given by an address, and an engine in this process fetches none."
-            )
-        words = self._reader.read(request.image)
-        if not words:
-            raise ModalityError("The embedded guard has no eyes, and no words were found in the picture.")
-        clean = neutralise(words)
-        user = "\n".join(part for part in (request.user, f"[text in the picture] {clean.text}") if part)
-        return Prepared(
-            request=dataclasses.replace(request, user=user, image=None),
-            image=ImageReading(use=ImageUse.READ, text=words, reader=self._reader.name),
-            neutralised=clean.markers,
-        )
