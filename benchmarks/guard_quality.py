@@ -108,12 +108,12 @@ def markdown(report: dict[str, Any]) -> str:
         for name, figures in sets.items():
             for key, part in figures["by"][kind].items():
                 # One class alone has no area and no precision worth the name.
-                asked = (
+                shows = (
                     "auroc" if part["auroc"] is not None else "recall" if part["tp"] + part["fn"] else None
                 )
                 shown = (
-                    f"{asked} | {_valued(part, asked)}"
-                    if asked
+                    f"{shows} | {_valued(part, shows)}"
+                    if shows
                     else f"flagged | {part['fp']} of {part['rows']} | "
                 )
                 lines.append(f"| {name} | {key} | {part['rows']} | {shown} |")
