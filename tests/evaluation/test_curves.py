@@ -49,6 +49,8 @@ def test_the_table_of_one_threshold() -> None:
     assert (cost.false_positive_rate, cost.flagged) == (1 / 6, 4 / 10)
     assert cost_at(costs(SMALL), 0.95).precision is None
     assert cost_at(costs(SMALL), 0.0).recall == 1
+    at_a_score = cost_at(costs(SMALL), 0.8)
+    assert (at_a_score.tp, at_a_score.fp) == (3, 1)
 
 
 def test_marked_thresholds() -> None:
