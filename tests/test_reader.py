@@ -7,6 +7,7 @@ import io
 import math
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,9 +36,19 @@ def line(text: str, x: float, y: float, *, confidence: float = 0.99, degrees: fl
 
 def test_rows_are_read_from_the_top_and_along() -> None:
     """Parts of one row go together, left to right, whatever order they were found in."""
-    found = [line("second", 60, 41), line("row", 150, 11), line("first", 50, 10), line("one", 140, 40)]
+    found = [line("second", 60, 91), line("row", 150, 11), line("first", 50, 10), line("one", 140, 90)]
 
     assert in_order(found) == "first row\nsecond one"
+
+
+def test_a_sentence_goes_on_in_the_next_row() -> None:
+    """Rows close to one another are one paragraph; a gap, or letters of another size, begin a new one."""
+    sentence = [line("I will not", 50, 10), line("come home", 50, 40)]
+    large = replace(line("TITLE", 50, 70), height=40.0)
+
+    assert in_order([*sentence, line("tonight", 50, 120)]) == "I will not come home\ntonight"
+    assert in_order([*sentence, large]) == "I will not come home\nTITLE"
+    assert in_order([line("今晚我", 50, 10), line("不回家", 50, 40)]) == "今晚我不回家"
 
 
 @pytest.mark.parametrize("degrees", [0, 12, -30, 90, 180, 270])
@@ -53,7 +64,7 @@ def test_the_order_turns_with_the_picture(degrees: float) -> None:
             degrees=degrees,
         )
 
-    found = [turned("three", 50, 70), turned("two", 50, 40), turned("right", 150, 10), turned("one", 50, 10)]
+    found = [turned("three", 50, 170), turned("two", 50, 90), turned("right", 150, 10), turned("one", 50, 10)]
 
     assert in_order(found) == "one right\ntwo\nthree"
 
@@ -62,7 +73,7 @@ def test_lines_of_two_directions_do_not_mix() -> None:
     """What runs along the edge of a poster comes after the poster."""
     found = [line("THE POSTER SAYS", 100, 20), line("edge", 5, 60, degrees=90), line("MUCH MORE", 100, 60)]
 
-    assert in_order(found) == "THE POSTER SAYS\nMUCH MORE\nedge"
+    assert in_order(found) == "THE POSTER SAYS MUCH MORE\nedge"
 
 
 def test_in_each_place_the_surest_reading_counts() -> None:

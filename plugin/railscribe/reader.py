@@ -6,7 +6,8 @@ Rules
 2. A picture is read again only where the first time left something unsure: turned by 180 degrees (lines that
    stand upright in it are read either way), then both again with its contrast stretched. Four times at most.
 3. In each place the surest reading counts, so one picture may hold lines in several directions.
-4. Lines come in the order in which a person reads them: by direction, then by row, then along the row.
+4. Lines come in the order in which a person reads them: by direction, then by row, then along the row. Rows that
+   follow one another closely are a sentence going on, not lines of its own: a guard judges broken sentences worse.
 5. Nothing is fetched: the models are named by their paths.
 """
 
@@ -41,6 +42,10 @@ _LONGEST_SIDE = 1600  # pixels; larger pictures cost seconds and read no better
 _REMEMBERED = 64  # pictures
 _SAME_WAY = math.radians(25)
 """Lines whose directions differ by less are read together."""
+_PARAGRAPH = 2.2
+"""Rows of one paragraph are no farther apart, in heights of a row."""
+_ALIKE = 1.6
+"""Nor do their heights differ by more."""
 
 Point = tuple[float, float]
 
@@ -85,13 +90,13 @@ def in_order(lines: Sequence[Line]) -> str:
     texts: list[str] = []
     while left:
         along = left[0].along
-        texts += _rows([line for line in left if _between(line.along, along) < _SAME_WAY], along)
+        texts += _paragraphs([line for line in left if _between(line.along, along) < _SAME_WAY], along)
         left = [line for line in left if _between(line.along, along) >= _SAME_WAY]
     return "\n".join(texts)
 
 
-def _rows(lines: Sequence[Line], along: Point) -> list[str]:
-    """Return the rows of *lines*, which run the same way."""
+def _paragraphs(lines: Sequence[Line], along: Point) -> list[str]:
+    """Return the paragraphs of *lines*, which run the same way."""
 
     def down(line: Line) -> float:
         return -line.centre[0] * along[1] + line.centre[1] * along[0]
@@ -105,7 +110,25 @@ def _rows(lines: Sequence[Line], along: Point) -> list[str]:
             rows[-1].append(line)
         else:
             rows.append([line])
-    return [" ".join(line.text for line in sorted(row, key=across)) for row in rows]
+    texts: list[str] = []
+    for above, row in zip([None, *rows], rows, strict=False):
+        words = " ".join(line.text for line in sorted(row, key=across))
+        if above is not None and _goes_on(above[0], row[0], down(row[0]) - down(above[0])):
+            texts[-1] += ("" if _without_spaces(texts[-1][-1]) and _without_spaces(words[0]) else " ") + words
+        else:
+            texts.append(words)
+    return texts
+
+
+def _goes_on(above: Line, line: Line, step: float) -> bool:
+    """Return whether *line*, *step* below *above*, may belong to the same sentence."""
+    small, large = sorted((above.height, line.height))
+    return step < _PARAGRAPH * small and large < _ALIKE * small
+
+
+def _without_spaces(letter: str) -> bool:
+    """Return whether *letter* is of a script that puts no spaces between words: Chinese, Japanese."""
+    return "\u3000" <= letter <= "\u9fff" or "\uff00" <= letter <= "\uffef"
 
 
 def _between(one: Point, other: Point) -> float:

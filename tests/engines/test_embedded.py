@@ -112,7 +112,7 @@ class TestTheGuard:
 
         assert [judgement.verdict.user.label for judgement in judged] == [Label.UNSAFE, Label.SAFE]
         assert [reading.use for judgement in judged for reading in judgement.readings] == [ImageUse.READ] * 2
-        assert judged[0].readings[0].text == "I WILL KILL\nALL OF YOU"
+        assert judged[0].readings[0].text == "I WILL KILL ALL OF YOU"
 
     async def test_it_has_no_eyes(self, engine: EmbeddedEngine) -> None:
         """Asked about a picture itself, it refuses: what it cannot see it does not judge."""
