@@ -159,6 +159,29 @@ def test_a_group_is_judged_alone_and_the_table_names_its_intervals(
     assert re.search(r"^ *95 %", ran.out, re.MULTILINE)
 
 
+def test_figures_are_whole_on_a_narrow_terminal(railscribe: Run, tmp_path: Path, address: str) -> None:
+    """On 80 columns the long name of a category is cut, and no figure and no heading is."""
+    rows = [
+        {
+            "prompt": f"{label} [{said} {score}]",
+            "prompt_label": label,
+            "categories": ["Political Conspiracy Theories"],
+        }
+        for label in ("safe", "unsafe")
+        for said, score in (("safe", 0.2), ("unsafe", 0.9))
+    ]
+    written(tmp_path / "rows.jsonl", rows)
+
+    ran = railscribe("eval", "rows.jsonl", "--base-url", address, "--model", "tiny", COLUMNS="80")
+
+    assert ran.code == 0, ran.err
+    table = ran.out.splitlines()
+    assert max(map(len, table)) <= 80
+    assert [line for line in table if "\N{HORIZONTAL ELLIPSIS}" in line[30:]] == []
+    assert "category Political C\N{HORIZONTAL ELLIPSIS}" in ran.out
+    assert "undec." in ran.out
+
+
 def test_what_is_wrong_is_said_before_anything_is_judged(railscribe: Run, rows: Path) -> None:
     """A folder that is not there, a file that is not there and a list that is none end with exit code 2."""
     (rows.parent / "none.json").write_text("3", encoding="utf-8")

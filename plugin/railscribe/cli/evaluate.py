@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -34,7 +34,17 @@ from railscribe.settings import Settings
 from railscribe.sync import run_sync
 from railscribe.values import Record
 
-_COLUMNS = ("rows", "precision", "recall", "f1", "auroc", "undecided", "tp", "fp", "fn", "tn")
+_COLUMNS = {
+    "rows": "rows",
+    "precision": "prec.",
+    "recall": "recall",
+    "f1": "f1",
+    "auroc": "auroc",
+    "undecided": "undec.",
+}
+_COUNTS = {"tp": "tp", "fp": "fp", "fn": "fn", "tn": "tn"}
+_WIDE = 126
+"""Columns of a terminal that has room for the counts and for whole names."""
 
 
 def evaluate(
@@ -183,26 +193,32 @@ async def _judge(rows: list[EvalRow], settings: Settings, concurrency: int) -> l
 
 
 def _print(found: dict[str, Any]) -> None:
-    cells = [_line("prompt", found["prompt"]), _interval_line(found["prompt"])]
+    columns = _COLUMNS | (_COUNTS if Console().width >= _WIDE else {})
+    cells = [_line("prompt", found["prompt"], columns), _interval_line(found["prompt"], columns)]
     if found["response"]["rows"]:
-        cells += [_line("response", found["response"]), _interval_line(found["response"])]
+        cells += [_line("response", found["response"], columns), _interval_line(found["response"], columns)]
     for name, groups in found["by"].items():
         if name != "group":  # many and small: --json and --report have them
-            cells += [_line(f"{name} {key}", part) for key, part in groups.items()]
-    print_rows(("", *_COLUMNS), cells)
+            cells += [_line(f"{name} {key}", part, columns) for key, part in groups.items()]
+    print_rows(("", *columns.values()), cells)
 
 
-def _line(label: str, part: dict[str, Any]) -> list[str]:
-    return [label, *(_cell(part[column]) for column in _COLUMNS)]
+def _line(label: str, part: dict[str, Any], columns: Collection[str]) -> list[str]:
+    short = label if "tp" in columns or len(label) <= 21 else f"{label[:20]}\N{HORIZONTAL ELLIPSIS}"
+    return [short, *(_cell(part[column]) for column in columns)]
 
 
-def _interval_line(part: dict[str, Any]) -> list[str]:
+def _interval_line(part: dict[str, Any], columns: Collection[str]) -> list[str]:
     intervals = part["ci95"]
-    return ["  95 %", *(_interval(intervals.get(column)) for column in _COLUMNS)]
+    return ["  95 %", *(_interval(intervals.get(column)) for column in columns)]
 
 
 def _interval(bounds: tuple[float, float] | None) -> str:
-    return "" if bounds is None else "-".join(f"{bound:.2f}".removeprefix("0") for bound in bounds)
+    return "" if bounds is None else "-".join(_bound(bound) for bound in bounds)
+
+
+def _bound(value: float) -> str:
+    return f"{value:.2f}".removeprefix("0").replace("1.00", "1.0")
 
 
 def _cell(value: float | None) -> str:
