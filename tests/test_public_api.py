@@ -32,6 +32,7 @@ PUBLIC = {
         "decide",
         "load_policy",
         "parse_policy",
+        "policy_documents",
         "ready_policies",
         "render",
     ],

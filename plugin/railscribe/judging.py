@@ -323,7 +323,9 @@ class _Asking:
         user = [] if window.user is None else [exchange.user[slice(*window.user)]]
         images: tuple[Image, ...] = ()
         if window.image is not None and window.words is not None:
-            user.append(f"{PICTURE_TEXT} {self.words.of(window.image)[slice(*window.words)]}")
+            words = self.words.of(window.image)[slice(*window.words)]
+            # Signs and memes are lettered in capitals whatever they say; a guard reads that as shouting, and worse.
+            user.append(f"{PICTURE_TEXT} {words.capitalize() if words.isupper() else words}")
         elif window.image is not None:
             images = (exchange.images[window.image],)
         part = Exchange(
