@@ -231,13 +231,12 @@ class TransformersEngine(Engine):
         try:
             readings = self._read(key, [prompted for _, prompted in batch])
         except Exception as error:  # noqa: BLE001 - whatever a backend raises
-            if len(batch) > 1:  # rule 6, and whatever else may be wrong with one of them
-                self._make_room(error)
-                for one in batch:
-                    self._judge_batch(key, [one])
-            else:
-                self._make_room(error)
+            self._make_room(error)
+            if len(batch) == 1:
                 batch[0][0].fail(_named(error))
+                return
+            for one in batch:  # rule 6, and whatever else may be wrong with one of them
+                self._judge_batch(key, [one])
             return
         for (job, prompted), reading in zip(batch, readings, strict=True):
             job.settle(partial(self._told, job, prompted, reading, key))
