@@ -1,0 +1,62 @@
+"""What is to be said of a policy and of how it came to be: clauses with their sources, diagnostics with codes.
+
+Rules
+
+1. A code is a letter and three digits, stable once released: ``C`` for compiling what others wrote (Colang,
+   NeMo configs, generated policies), ``L`` for lint. docs/diagnostics.md lists every one.
+2. An *error* fails the compile, unless its code is allowed by name; a *warning* wants to be read; a *note*
+   tells what was done on purpose.
+3. Places are as the author knows them: a path relative to what was compiled, a line counted from 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+
+class Severity(str, Enum):
+    """How much a diagnostic matters (rule 2)."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a clause comes from (rule 3)."""
+
+    file: str
+    """Relative, with forward slashes."""
+    line: int | None = None
+    construct: str = ""
+    """What stands there, such as "define user ask about politics" or "instructions"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clause:
+    """One thing a policy says."""
+
+    kind: Literal["disallowed", "allowed", "category", "description"]
+    text: str
+    source: Source | None = None
+    """``None`` for what nobody wrote, such as a built-in category."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """One thing to be said to the author."""
+
+    code: str
+    severity: Severity
+    message: str
+    file: str | None = None
+    line: int | None = None
+    hint: str | None = None
+
+    @property
+    def place(self) -> str:
+        """``file:line``, as far as known, for a reader and for an editor to jump to."""
+        return f"{self.file or ''}{f':{self.line}' if self.line else ''}"
