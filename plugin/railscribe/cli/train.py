@@ -31,6 +31,12 @@ def train(
     policies: Annotated[
         list[Path], typer.Option(help="A JSON list of policies that rows refer to by name.")
     ] = [],  # noqa: B006
+    topics: Annotated[
+        list[Path], typer.Option(help="Topics to compose policies from, JSON lines (docs/evaluation.md).")
+    ] = [],  # noqa: B006
+    topic_rounds: Annotated[
+        int, typer.Option(min=1, help="How often each topic is forbidden in an epoch.")
+    ] = 3,
     epochs: Annotated[int, typer.Option(min=1)] = 2,
     steps: Annotated[int, typer.Option(min=1, help="Stop after so many.")] = 640,
     learning_rate: Annotated[float, typer.Option(min=0)] = 4e-4,
@@ -53,6 +59,7 @@ def train(
         from railscribe.training.lora import train as train_adapter
         from railscribe.training.recipe import recipe_rows
         from railscribe.training.rows import as_item, split
+        from railscribe.training.topics import read_topics
     except ImportError as error:
         raise MissingExtraError(
             "Training needs torch, transformers and peft.", hint="pip install 'railscribe[embedded]'"
@@ -67,7 +74,10 @@ def train(
             f"Rows refer to unknown policies: {', '.join(sorted(unknown))}.", hint="Give --policies."
         )
     to_train, apart = split(chosen)
-    typer.echo(f"{len(to_train)} rows to train on, {len(apart)} held out", err=True)
+    composable = [topic for file in topics for topic in read_topics(file) if not topic.held_out]
+    typer.echo(
+        f"{len(to_train)} rows and {len(composable)} topics to train on, {len(apart)} rows held out", err=True
+    )
     if held_out is not None:
         _write_held_out(held_out, [as_item(row) for row in apart], documents)
     folder = str(base or unpacked_base(options.settings_from().cache_dir))
@@ -91,10 +101,18 @@ def train(
             steps=steps,
             learning_rate=learning_rate,
             tokens_per_step=tokens_per_step,
+            topic_rounds=topic_rounds,
             seed=seed,
         )
         for state in train_adapter(
-            model, tokenizer, to_train, policies=known, out=out, recipe=recipe, start=start
+            model,
+            tokenizer,
+            to_train,
+            topics=composable,
+            policies=known,
+            out=out,
+            recipe=recipe,
+            start=start,
         ):
             if not bar.console.is_terminal and state.step % 20 == 0:
                 typer.echo(f"step {state.step} of {state.steps}, loss {state.loss:.4f}", err=True)

@@ -45,7 +45,12 @@ class Row:
     @property
     def held_out(self) -> bool:
         """Whether the row is for measuring and never for training (rule 2)."""
-        return int(hashlib.sha256(self.kin.encode()).hexdigest(), 16) % 100 < HELD_OUT_PERCENT
+        return in_held_out(self.kin)
+
+
+def in_held_out(kin: str) -> bool:
+    """Whether what is called *kin* is held out, on every machine alike (rule 2)."""
+    return int(hashlib.sha256(kin.encode()).hexdigest(), 16) % 100 < HELD_OUT_PERCENT
 
 
 def read_rows(path: Path) -> Iterator[Row]:

@@ -1,0 +1,70 @@
+"""Policies composed from topics."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from railscribe.errors import UsageError
+from railscribe.policy import render
+from railscribe.training.rows import row_of
+from railscribe.training.topics import Topic, compose, read_topics
+from railscribe.values import Label
+
+HARMFUL = [
+    row_of({"prompt": f"harm {number}", "prompt_label": "unsafe", "categories": ["Violence"]}, source="x")
+    for number in range(3)
+]
+
+
+def test_a_text_is_unsafe_where_its_topic_is_forbidden_and_safe_everywhere_else(topics: list[Topic]) -> None:
+    """The policy alone decides a label, and what decides it stands in the text that the model reads."""
+    labels: dict[str, set[Label]] = {}
+    for composed in compose(topics, HARMFUL, rounds=20, rng=random.Random(1)):
+        text = render(composed.policy).text
+        for row in composed.rows:
+            labels.setdefault(row.prompt, set()).add(row.prompt_label)
+            if row.prompt.startswith("harm"):
+                assert composed.policy.builtin
+                continue
+            topic = next(topic for topic in topics if topic.kin == row.kin)
+            forbidding = (topic.definition, *topic.forbids)
+            forbidden = topic.name in text or any(clause in text for clause in forbidding)
+            inside = row.prompt in topic.inside
+            assert (row.prompt_label is Label.UNSAFE) == (forbidden and inside), (text, row)
+            assert row.response is None or (row.response_label is Label.UNSAFE) == forbidden
+            assert set(row.categories) <= {category.name for category in composed.policy.categories}
+    plain = [topic for topic in topics if not topic.form]
+    assert all(labels[text] == {Label.SAFE, Label.UNSAFE} for topic in plain for text in topic.inside)
+    assert all(labels[text] == {Label.SAFE} for topic in topics for text in topic.near)
+
+
+def test_what_is_about_form_is_judged_by_itself(topics: list[Topic]) -> None:
+    """A rule about form holds for any text, so no text of another topic stands beside it."""
+    form = topics[-1]
+
+    for composed in compose(topics, HARMFUL, rounds=5, rng=random.Random(2)):
+        kin = {row.kin for row in composed.rows}
+        assert form.kin not in kin or kin == {form.kin}
+
+
+def test_the_same_seed_composes_the_same_policies(topics: list[Topic]) -> None:
+    """A training run can be repeated."""
+
+    def composed() -> list[tuple[str, list[str]]]:
+        made = compose(topics, HARMFUL, rounds=2, rng=random.Random(3))
+        return [(each.policy.digest, [row.prompt for row in each.rows]) for each in made]
+
+    assert composed() == composed()
+
+
+def test_a_line_that_is_no_topic_is_named(tmp_path: Path) -> None:
+    """Whoever writes topics learns which line to mend."""
+    path = tmp_path / "topics.jsonl"
+    path.write_text(json.dumps({"topic": "tea", "name": "Tea"}) + "\n", encoding="utf-8")
+
+    with pytest.raises(UsageError, match=r"topics\.jsonl, line 1: not a topic"):
+        read_topics(path)
