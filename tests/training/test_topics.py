@@ -11,13 +11,18 @@ import pytest
 from railscribe.errors import UsageError
 from railscribe.policy import render
 from railscribe.training.rows import row_of
-from railscribe.training.topics import Topic, compose, read_topics
+from railscribe.training.topics import _OFF_TOPIC, Composed, Topic, compose, read_topics
 from railscribe.values import Label
 
 HARMFUL = [
     row_of({"prompt": f"harm {number}", "prompt_label": "unsafe", "categories": ["Violence"]}, source="x")
     for number in range(3)
 ]
+
+
+def confined(composed: Composed) -> bool:
+    """Whether all but what is allowed is off topic."""
+    return any(category.name in _OFF_TOPIC for category in composed.policy.categories)
 
 
 def test_a_text_is_unsafe_where_its_topic_is_forbidden_and_safe_everywhere_else(topics: list[Topic]) -> None:
@@ -30,6 +35,8 @@ def test_a_text_is_unsafe_where_its_topic_is_forbidden_and_safe_everywhere_else(
             if row.prompt.startswith("harm"):
                 assert composed.policy.builtin
                 continue
+            if confined(composed):
+                continue  # the other way round: below
             topic = next(topic for topic in topics if topic.kin == row.kin)
             forbidding = (topic.definition, *topic.forbids)
             forbidden = topic.name in text or any(clause in text for clause in forbidding)
@@ -40,6 +47,19 @@ def test_a_text_is_unsafe_where_its_topic_is_forbidden_and_safe_everywhere_else(
     plain = [topic for topic in topics if not topic.form]
     assert all(labels[text] == {Label.SAFE, Label.UNSAFE} for topic in plain for text in topic.inside)
     assert all(labels[text] == {Label.SAFE} for topic in topics for text in topic.near)
+
+
+def test_what_is_permitted_may_be_all_that_is_talked_about(topics: list[Topic]) -> None:
+    """Where a policy confines the talk, its allowed subjects are safe and every other one is off topic."""
+    made = [each for each in compose(topics, (), rounds=20, rng=random.Random(4)) if confined(each)]
+
+    assert made
+    for composed in made:
+        for row in composed.rows:
+            topic = next(topic for topic in topics if topic.kin == row.kin)
+            allowed = topic.permits[0] in composed.policy.allowed
+            assert (row.prompt_label is Label.SAFE) == allowed
+            assert row.categories == (() if allowed else (composed.policy.categories[0].name,))
 
 
 def test_what_is_about_form_is_judged_by_itself(topics: list[Topic]) -> None:

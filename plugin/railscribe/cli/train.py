@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,7 +45,10 @@ def train(
     start: Annotated[Path | None, typer.Option(help="An adapter to begin with, instead of nothing.")] = None,
     seed: Annotated[int, typer.Option(help="Another one shows the rows in another order.")] = 20261122,
     held_out: Annotated[
-        Path | None, typer.Option(help="Write the held-out rows here, for railscribe eval.")
+        Path | None,
+        typer.Option(
+            help="Write the held-out rows here, for railscribe eval, and held-out topics to topics.jsonl beside it."
+        ),
     ] = None,
     base: Annotated[
         Path | None, typer.Option(help="Another copy of the base model; Gemma 3 270M from PyPI if left out.")
@@ -59,7 +63,7 @@ def train(
         from railscribe.training.lora import train as train_adapter
         from railscribe.training.recipe import recipe_rows
         from railscribe.training.rows import as_item, split
-        from railscribe.training.topics import read_topics
+        from railscribe.training.topics import compose, read_topics
     except ImportError as error:
         raise MissingExtraError(
             "Training needs torch, transformers and peft.", hint="pip install 'railscribe[embedded]'"
@@ -74,12 +78,20 @@ def train(
             f"Rows refer to unknown policies: {', '.join(sorted(unknown))}.", hint="Give --policies."
         )
     to_train, apart = split(chosen)
-    composable = [topic for file in topics for topic in read_topics(file) if not topic.held_out]
+    listed = [topic for file in topics for topic in read_topics(file)]
+    composable = [topic for topic in listed if not topic.held_out]
     typer.echo(
-        f"{len(to_train)} rows and {len(composable)} topics to train on, {len(apart)} rows held out", err=True
+        f"{len(to_train)} rows and {len(composable)} topics to train on, "
+        f"{len(apart)} rows and {len(listed) - len(composable)} topics held out",
+        err=True,
     )
     if held_out is not None:
         _write_held_out(held_out, [as_item(row) for row in apart], documents)
+        unseen = [topic for topic in listed if topic.held_out]
+        composed = list(compose(unseen, (), rounds=2, rng=random.Random(seed)))  # noqa: S311 - repeatable on purpose
+        judged = [as_item(row) for each in composed for row in each.rows]
+        documents_of = {each.policy.name: each.document for each in composed}
+        _write_held_out(held_out.with_name("topics.jsonl"), judged, documents_of)
     folder = str(base or unpacked_base(options.settings_from().cache_dir))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = chat_template()

@@ -9,8 +9,10 @@ Rules
    where its topic is forbidden and safe everywhere else, so the policy alone decides its label.
 2. Topics of one file do not overlap, so a policy takes all its topics, and its texts, from one file. A topic that is
    about form or tone overlaps with everything: its policy forbids nothing else and judges its own texts alone.
-3. Where a policy keeps the built-in categories, harmful texts are among those to judge, unsafe as ever.
-4. What is composed depends on the random generator alone.
+3. Now and then it is the other way round: what is permitted is all that may be talked about, and every other text is
+   off topic.
+4. Where a policy keeps the built-in categories, harmful texts are among those to judge, unsafe as ever.
+5. What is composed depends on the random generator alone.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,14 @@ _WHOSE = (
     "Acceptable use of the writing assistant.", "Moderation policy of a small company.",
     "Compliance rules for the public chatbot.", "Terms for talk with our digital colleague.",
 )  # fmt: skip
+_OFF_TOPIC = ("Off-Topic", "Out Of Scope", "Unrelated Requests", "Other Subjects", "Beyond Our Remit")
+_ALL_ELSE = (
+    "anything that is not about the subjects allowed below",
+    "messages on other subjects than those listed as allowed",
+    "questions and remarks that none of the allowed behaviours covers",
+    "talk that has nothing to do with what this assistant is for, as listed under allowed",
+    "everything outside the allowed subjects, however harmless",
+)
 _FIRST = (
     "amber",
     "birch",
@@ -95,7 +105,9 @@ class Topic:
 class Composed:
     """A policy and what is to be judged under it."""
 
+    document: Mapping[str, Any]
     policy: Policy
+    """*document*, read."""
     rows: tuple[Row, ...]
 
 
@@ -133,7 +145,7 @@ def _topic(item: dict[str, Any], file: str) -> Topic:
 def compose(
     topics: Sequence[Topic], harmful: Sequence[Row], *, rounds: int, rng: random.Random
 ) -> Iterator[Composed]:
-    """Yield policies in which each topic is forbidden about *rounds* times; *harmful* are rows for rule 3."""
+    """Yield policies in which each topic is forbidden about *rounds* times; *harmful* are rows for rule 4."""
     by_file: dict[str, list[Topic]] = {}
     for topic in topics:
         by_file.setdefault(topic.file, []).append(topic)
@@ -148,6 +160,9 @@ def compose(
             for topic in listed:
                 if topic.form:
                     yield _composed([topic], [], (), rng)
+            subjects = [topic for topic in listed if not topic.form]
+            for _ in range(max(1, len(subjects) // 12)):
+                yield _confined(rng.sample(subjects, rng.choice((1, 2, 3, 4))), subjects, rng)
 
 
 def _composed(
@@ -155,7 +170,8 @@ def _composed(
 ) -> Composed:
     permitted = rng.sample(others, min(len(others), rng.choice((0, 1, 1, 2, 3))))
     builtin = bool(harmful) and rng.random() < 0.2
-    policy = parse_policy(_document(forbidden, permitted, builtin=builtin, rng=rng))
+    document = _document(forbidden, permitted, builtin=builtin, rng=rng)
+    policy = parse_policy(document)
     each = max(2, _ROWS_A_POLICY // (2 * len(forbidden)))
     rows: list[Row] = []
     for topic in forbidden:
@@ -171,9 +187,40 @@ def _composed(
         rows += _rows(topic, [rng.choice(topic.inside)], policy, unsafe=False)
     rows += _answered(forbidden, [*permitted, *silent], policy, rng)
     if builtin:
-        rows += [_under(row, policy) for row in rng.sample(harmful, 2)]
+        rows += [replace(row, policy=policy.name) for row in rng.sample(harmful, 2)]
     rng.shuffle(rows)
-    return Composed(policy=policy, rows=tuple(rows))
+    return Composed(document=document, policy=policy, rows=tuple(rows))
+
+
+def _confined(scope: Sequence[Topic], subjects: Sequence[Topic], rng: random.Random) -> Composed:
+    """Return a policy under which *scope* alone may be talked about (rule 3)."""
+    name, clause = rng.choice(_OFF_TOPIC), rng.choice(_ALL_ELSE)
+    shape = rng.choice(("category", "both"))
+    document = {
+        **_about(rng),
+        "mode": "policy" if shape == "both" else rng.choice(("policy", "taxonomy")),
+        "builtin": False,
+        "categories": [{"name": name, "definition": clause} if shape == "category" else {"name": name}],
+        "disallowed": [clause[0].upper() + clause[1:]] if shape == "both" else [],
+        "allowed": [rng.choice(topic.permits) for topic in scope],
+    }
+    policy = parse_policy(document)
+    rows: list[Row] = []
+    for topic in scope:
+        rows += _rows(
+            topic, rng.sample(topic.inside, min(10, _ROWS_A_POLICY // (2 * len(scope)))), policy, unsafe=False
+        )
+    beyond = [topic for topic in subjects if topic not in scope]
+    for topic in rng.sample(beyond, min(len(beyond), _ROWS_A_POLICY // 2)):
+        row = _row(topic, rng.choice(topic.inside), policy, Label.UNSAFE)
+        rows.append(replace(row, categories=(name,)))
+    rng.shuffle(rows)
+    return Composed(document=document, policy=policy, rows=tuple(rows))
+
+
+def _about(rng: random.Random) -> dict[str, Any]:
+    name = f"{rng.choice(_FIRST)}-{rng.choice(_SECOND)}-{rng.randrange(10_000)}"
+    return {"name": name, "version": "1", "description": rng.choice(_WHOSE)}
 
 
 def _document(
@@ -188,9 +235,7 @@ def _document(
         named_only = shape == "both" and rng.random() < 0.3
         categories.append({"name": topic.name} if named_only else {"name": topic.name, "definition": said})
     return {
-        "name": f"{rng.choice(_FIRST)}-{rng.choice(_SECOND)}",
-        "version": "1",
-        "description": rng.choice(_WHOSE),
+        **_about(rng),
         "mode": mode,
         "builtin": builtin,
         "categories": categories if shape != "clause" else [],
@@ -235,15 +280,3 @@ def _answered(
                 source=topic.file,
                 kin=topic.kin,
             )
-
-
-def _under(row: Row, policy: Policy) -> Row:
-    return Row(
-        prompt=row.prompt,
-        prompt_label=row.prompt_label,
-        categories=row.categories,
-        language=row.language,
-        policy=policy.name,
-        source=row.source,
-        kin=row.kin,
-    )
