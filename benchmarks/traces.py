@@ -5,8 +5,8 @@
 
 A trace *cites* where it repeats a word of the exchange that most exchanges lack: four letters or more, told apart by
 the first five ("knife", "knives" are two, "sharpen", "sharpening" one), two characters in scripts without spaces, and
-found in fewer than one in a hundred of all rows' texts. So what is cited in other words does not count. A *template* is the trace with
-its cited words and all numbers blanked; the figure is the share of the commonest one.
+found in fewer than one in a hundred of all rows' texts. So what is cited in other words does not count.
+A *template* is the trace with its cited words and all numbers blanked; the figure is the share of the commonest one.
 """
 
 from __future__ import annotations
