@@ -98,11 +98,7 @@ def recipe_rows(path: Path) -> list[Row]:
 
     Held-out rows are sampled like the others, so the held-out split has the mix of the training split.
     """
-    if path.stem in _CAPS:
-        kept = list(_mapped(path))
-    else:
-        # A prompt under a policy is long, and met again under others.
-        kept = [replace(row, once=row.policy is not None) for row in read_rows(path)]
+    kept = list(_mapped(path)) if path.stem in _CAPS else list(read_rows(path))
     cap = _CAPS.get(path.stem, len(kept))
     # A sample decided by the seed alone; HarmfulQA would otherwise be half of its file.
     random.Random(_SEED).shuffle(kept)  # noqa: S311 - a sample, not a secret

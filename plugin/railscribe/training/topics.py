@@ -207,9 +207,8 @@ def _confined(scope: Sequence[Topic], subjects: Sequence[Topic], rng: random.Ran
     policy = parse_policy(document)
     rows: list[Row] = []
     for topic in scope:
-        rows += _rows(
-            topic, rng.sample(topic.inside, min(10, _ROWS_A_POLICY // (2 * len(scope)))), policy, unsafe=False
-        )
+        each = min(len(topic.inside), _ROWS_A_POLICY // (2 * len(scope)))
+        rows += _rows(topic, rng.sample(topic.inside, each), policy, unsafe=False)
     beyond = [topic for topic in subjects if topic not in scope]
     for topic in rng.sample(beyond, min(len(beyond), _ROWS_A_POLICY // 2)):
         row = _row(topic, rng.choice(topic.inside), policy, Label.UNSAFE)
