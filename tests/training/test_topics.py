@@ -71,6 +71,15 @@ def test_what_is_about_form_is_judged_by_itself(topics: list[Topic]) -> None:
         assert form.kin not in kin or kin == {form.kin}
 
 
+def test_few_topics_are_composed_too(topics: list[Topic]) -> None:
+    """The held-out topics of a small file may be one or two."""
+    for count in range(3):
+        made = list(compose(topics[:count], HARMFUL, rounds=3, rng=random.Random(5)))
+        assert {row.kin for each in made for row in each.rows} - {"x"} >= {
+            topic.kin for topic in topics[:count]
+        }
+
+
 def test_the_same_seed_composes_the_same_policies(topics: list[Topic]) -> None:
     """A training run can be repeated."""
 

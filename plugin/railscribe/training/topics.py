@@ -30,6 +30,8 @@ from railscribe.training.rows import Row, in_held_out
 from railscribe.values import Label
 
 _ROWS_A_POLICY = 14
+_MOST_ALLOWED = 4
+"""Subjects of a policy that confines the talk to them."""
 _WHOSE = (
     "Rules of our assistant.", "What the chat on our site may talk about.", "Guidelines for the help desk bot.",
     "Content policy of a mobile app.", "Limits that the product owner set for this assistant.",
@@ -161,8 +163,8 @@ def compose(
                 if topic.form:
                     yield _composed([topic], [], (), rng)
             subjects = [topic for topic in listed if not topic.form]
-            for _ in range(max(1, len(subjects) // 12)):
-                yield _confined(rng.sample(subjects, rng.choice((1, 2, 3, 4))), subjects, rng)
+            for _ in range(max(1, len(subjects) // 12) if len(subjects) > _MOST_ALLOWED else 0):
+                yield _confined(rng.sample(subjects, rng.randint(1, _MOST_ALLOWED)), subjects, rng)
 
 
 def _composed(
@@ -180,7 +182,7 @@ def _composed(
             topic, rng.sample(topic.near, min(each // 2 + 1, len(topic.near))), policy, unsafe=False
         )
     for topic in permitted:
-        rows += _rows(topic, rng.sample(topic.inside, 2), policy, unsafe=False)
+        rows += _rows(topic, rng.sample(topic.inside, min(2, len(topic.inside))), policy, unsafe=False)
     # What the policy is silent on, its own subjects and not only what lies near the forbidden ones.
     silent = [topic for topic in others if topic not in permitted]
     for topic in rng.sample(silent, min(len(silent), max(2, 5 - 2 * len(permitted)))):
