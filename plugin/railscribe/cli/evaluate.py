@@ -32,7 +32,7 @@ from railscribe.evaluation.page import Run, Source, render_page
 from railscribe.guard import Guard
 from railscribe.settings import Settings
 from railscribe.sync import run_sync
-from railscribe.values import Record
+from railscribe.values import Flags, Record
 
 _COLUMNS = {
     "rows": "rows",
@@ -103,7 +103,7 @@ def evaluate(
     sources = [Source(name=str(file), sha256=_sha256(file)) for file in files]
     rows = read_rows(files, policies=policies, groups=group, limit=limit)
     began = datetime.now(timezone.utc)
-    with _scratch(database_url) as url:
+    with scratch_database(database_url) as url:
         settings = options.settings_from(
             engine=engine,
             model=model,
@@ -167,7 +167,8 @@ def _write(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _scratch(database_url: str | None) -> Iterator[str]:
+def scratch_database(database_url: str | None) -> Iterator[str]:
+    """Give *database_url*, or else a new database that is gone afterwards."""
     if database_url is not None:
         yield database_url
         return
@@ -189,7 +190,13 @@ async def _judge(rows: list[EvalRow], settings: Settings, concurrency: int) -> l
         bar = progress.add_task("loading the guard", total=len(rows))
         async with Guard.open(settings) as guard:
             progress.reset(bar, description="judging")
-            return await judge(guard, rows, concurrency=concurrency, done=lambda: progress.advance(bar))
+            return await judge(
+                guard,
+                rows,
+                concurrency=concurrency,
+                flags=Flags(thinking=settings.think),
+                done=lambda: progress.advance(bar),
+            )
 
 
 def _print(found: dict[str, Any]) -> None:

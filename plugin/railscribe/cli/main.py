@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from railscribe.cli import audit, check, db, demo, doctor, evaluate, init, train
+from railscribe.cli import audit, check, db, demo, doctor, evaluate, init, policy, train
 from railscribe.errors import RailscribeError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("init")(init.init)
 app.add_typer(db.app, name="db")
 app.add_typer(audit.app, name="audit")
+app.add_typer(policy.app, name="policy")
 app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
 

@@ -13,21 +13,30 @@ from railscribe.values import Cause, Exchange, Flags, Image, Record
 
 
 async def judge(
-    guard: Guard, rows: Sequence[EvalRow], *, concurrency: int, done: Callable[[], object] = lambda: None
+    guard: Guard,
+    rows: Sequence[EvalRow],
+    *,
+    concurrency: int,
+    rail: str = "eval",
+    flags: Flags | None = None,
+    done: Callable[[], object] = lambda: None,
 ) -> list[Record]:
-    """Return a record for each of *rows*, in order, *concurrency* at a time; *done* is called after each."""
+    """Return a record for each of *rows*, in order, *concurrency* at a time; *done* is called after each.
+
+    *rail* names what asks, for the record. *flags* go before what policy and settings say of reasoning.
+    """
     room = asyncio.Semaphore(concurrency)
 
     async def one(row: EvalRow) -> Record:
         async with room:
-            record = await _judge_one(guard, row)
+            record = await _judge_one(guard, row, rail, flags)
         done()
         return record
 
     return list(await asyncio.gather(*(one(row) for row in rows)))
 
 
-async def _judge_one(guard: Guard, row: EvalRow) -> Record:
+async def _judge_one(guard: Guard, row: EvalRow, rail: str, flags: Flags | None) -> Record:
     problem: Cause | None = None
     images: tuple[Image, ...] = ()
     if row.item.get("image"):
@@ -41,7 +50,7 @@ async def _judge_one(guard: Guard, row: EvalRow) -> Record:
     return await guard.check(
         Exchange(user=row.item["prompt"], response=row.item.get("response"), images=images),
         policy=row.policy,
-        flags=Flags(thinking=guard.settings.think),
-        caller=Caller(rail="eval", host="railscribe-cli"),
+        flags=flags,
+        caller=Caller(rail=rail, host="railscribe-cli"),
         problem=problem,
     )

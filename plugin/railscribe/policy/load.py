@@ -69,6 +69,21 @@ def policy_documents(path: Path) -> dict[str, dict[str, Any]]:
         ) from error
 
 
+def read_document(path: Path) -> tuple[Any, dict[str, int]]:
+    """Return what the YAML or JSON file *path* says, and the line of each field by its dotted path ("cases.0.name").
+
+    Raises:
+        PolicyError: it cannot be read, is no UTF-8, or is no YAML or JSON as this module takes it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise PolicyError(f"Cannot read {path}: {_reason(error)}.") from error
+    except UnicodeDecodeError as error:
+        raise PolicyError(f"{path} is not UTF-8 text.") from error
+    return _parse(path, text)
+
+
 def _read(path: Path) -> Policy:
     try:
         found = path.stat()
@@ -82,13 +97,7 @@ def _read(path: Path) -> Policy:
 
 @lru_cache(maxsize=64)
 def _read_cached(path: Path, _modified_ns: int, _size: int) -> Policy:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise PolicyError(f"Cannot read the policy file {path}: {_reason(error)}.") from error
-    except UnicodeDecodeError as error:
-        raise PolicyError(f"{path} is not UTF-8 text.") from error
-    document, lines = _parse(path, text)
+    document, lines = read_document(path)
     if not isinstance(document, dict):
         hint = "Its top level must be fields such as name: and version:."
         raise PolicyError(f"{path} does not hold a policy.", hint=hint)

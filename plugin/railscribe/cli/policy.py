@@ -1,0 +1,12 @@
+"""``railscribe policy``: the verbs about policies, each in a module of its own."""
+
+from __future__ import annotations
+
+import typer
+
+from railscribe.cli import policy_test
+
+app = typer.Typer(
+    help="Policies: what they say, and what becomes of them.", no_args_is_help=True, rich_markup_mode=None
+)
+app.command("test")(policy_test.run_cases)

@@ -1,0 +1,290 @@
+"""Tests for a policy: what it should make of given texts, and how that compares with what came.
+
+Rules
+
+1. A file of cases names a policy and lists cases; a case has a text and what is expected of it. With a response it is
+   the response that is decided on, as an output rail does. Only what is written down is compared: a case may ask for
+   a decision alone, a side's label, a category, or all of them.
+2. ``category`` is met when any one of its names was among the verdict's; every name must be one of the policy's.
+3. A *known failure* is a case that one guard gets wrong, with the reason; it counts apart, for that guard only. That
+   it passes after all is worth a line.
+4. A case that is run several times passes if it always does, and is *flaky* if it does not always end alike.
+5. Every mistake in a file is named with its line; nothing is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
+
+from railscribe.errors import PolicyError
+from railscribe.policy.document import Policy
+from railscribe.policy.load import load_policy, read_document, ready_policies
+from railscribe.values import Label, Outcome, Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a case asks for; ``None`` and empty ask for nothing."""
+
+    user: Label | None
+    response: Label | None
+    categories: tuple[str, ...]
+    decision: Outcome | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One thing a policy should get right."""
+
+    name: str
+    text: str
+    response: str | None
+    image: str | None
+    """Its file, relative to the cases'."""
+    expected: Expected
+    reason: str | None
+    known_failures: Mapping[str, str]
+    """By the guard's name, why it gets this wrong."""
+    line: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """The cases of one file and the policy they test."""
+
+    file: Path
+    policy: Policy
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One thing that came otherwise than expected."""
+
+    field: str
+    expected: str
+    got: str
+
+
+class Standing(str, Enum):
+    """How a case ended (rules 3 and 4)."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    FLAKY = "flaky"
+    KNOWN_FAILURE = "known_failure"
+    UNEXPECTED_PASS = "unexpected_pass"  # noqa: S105 - no password
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of one case."""
+
+    case: Case
+    records: tuple[Record, ...]
+    """One for each time that it was run."""
+    differences: tuple[tuple[Difference, ...], ...]
+    """Of each record."""
+
+    @property
+    def standing(self) -> Standing:
+        """How it ended, for the guard that judged it."""
+        failed = sum(map(bool, self.differences))
+        known = self.records[0].engine.name in self.case.known_failures
+        if not failed:
+            return Standing.UNEXPECTED_PASS if known else Standing.PASSED
+        if known:
+            return Standing.KNOWN_FAILURE
+        return Standing.FAILED if failed == len(self.differences) else Standing.FLAKY
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """The scores of the side that was decided on, where there are any."""
+        said = [record.verdict.side(side) for record in self.records for side in record.decision.sides]
+        return tuple(side.score for side in said if side is not None and side.score is not None)
+
+
+def compare(case: Case, record: Record) -> tuple[Difference, ...]:
+    """Return where *record* differs from what *case* expects."""
+    return tuple(_differences(case.expected, record))
+
+
+def _differences(expected: Expected, record: Record) -> Iterator[Difference]:
+    decision, verdict = record.decision, record.verdict
+    if expected.decision not in (None, decision.outcome):
+        cause = f" ({decision.cause.value})" if decision.cause else ""
+        yield Difference(
+            field="decision", expected=expected.decision.value, got=f"{decision.outcome.value}{cause}"
+        )
+    if expected.user not in (None, verdict.user.label):
+        yield Difference(field="user", expected=expected.user.value, got=verdict.user.label.value)
+    if expected.response is not None:
+        label = verdict.response.label.value if verdict.response else "none"
+        if label != expected.response.value:
+            yield Difference(field="response", expected=expected.response.value, got=label)
+    named = [category.name for category in verdict.categories]
+    if expected.categories and not set(expected.categories) & set(named):
+        yield Difference(
+            field="category", expected=" or ".join(expected.categories), got=", ".join(named) or "none"
+        )
+
+
+def ready_cases() -> dict[str, Path]:
+    """Return the cases that ship with ready policies: their files by the policy's name."""
+    folders = {path.parent / "cases" for path in ready_policies().values()}
+    return {path.stem: path for folder in sorted(folders) for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_cases(name_or_path: str, *, policy: str | None = None) -> Suite:
+    """Return the cases called *name_or_path*: a YAML or JSON file, or the name of a ready policy that has some.
+
+    *policy*, a name or a path, takes the place of the policy that the file names.
+
+    Raises:
+        PolicyError: no such cases, or the file does not hold any (its lines and fields are named).
+    """
+    known = ready_cases()
+    path = known.get(name_or_path, Path(name_or_path))
+    if name_or_path not in known and path.suffix.lower() not in {".yaml", ".yml", ".json"}:
+        raise PolicyError(
+            f"There are no cases for {name_or_path!r}.",
+            hint=f"Give a .yaml file of cases, or a ready policy that has some: {', '.join(known) or 'none has'}.",
+        )
+    document, lines = read_document(path)
+    if not isinstance(document, dict):
+        raise PolicyError(f"{path} does not hold cases.", hint="Its top level must be policy: and cases:.")
+    try:
+        written = _Suite.model_validate(document)
+    except ValidationError as error:
+        raise PolicyError("\n".join(f"{path}: {problem}" for problem in _misfits(error, lines))) from None
+    under = load_policy(policy or _beside(path, written.policy))
+    problems = list(_contradictions(written, under, lines))
+    if problems:
+        raise PolicyError("\n".join(f"{path}: {problem}" for problem in problems))
+    cases = (_case(case, lines.get(f"cases.{number}")) for number, case in enumerate(written.cases))
+    return Suite(file=path, policy=under, cases=tuple(cases))
+
+
+def _beside(path: Path, policy: str) -> str:
+    beside = path.parent / policy
+    return str(beside) if beside.is_file() else policy
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class _Expected(_Strict):
+    user: Label | None = None
+    response: Label | None = None
+    category: Annotated[list[str], BeforeValidator(_listed)] = []
+    decision: Outcome | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("expects nothing: give decision, user, response or category")
+        return self
+
+
+class _Case(_Strict):
+    name: str = Field(min_length=1)
+    text: str
+    response: str | None = None
+    image: str | None = None
+    expect: _Expected
+    reason: str | None = None
+    known_failure: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _judgeable(self) -> Self:
+        if self.response is None and self.expect.response:
+            raise ValueError("expects something of a response and has none")
+        return self
+
+
+class _Suite(_Strict):
+    policy: str
+    cases: list[_Case] = Field(min_length=1)
+
+
+def _misfits(error: ValidationError, lines: Mapping[str, int]) -> Iterator[str]:
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        field = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        yield _placed(field, "no such field" if problem["type"] == "extra_forbidden" else message, lines)
+
+
+def _placed(field: str, message: str, lines: Mapping[str, int]) -> str:
+    path = field
+    while path and path not in lines:
+        path = path.rpartition(".")[0]
+    return f"{f'line {lines[path]}, ' if path else ''}{field}: {message}"
+
+
+def _contradictions(written: _Suite, policy: Policy, lines: Mapping[str, int]) -> Iterator[str]:
+    known = {category.name for category in policy.categories}
+    seen: set[str] = set()
+    for number, case in enumerate(written.cases):
+        if case.name in seen:
+            yield _placed(f"cases.{number}.name", f"{case.name!r} is the name of two cases", lines)
+        seen.add(case.name)
+        for name in case.expect.category:
+            if name not in known:
+                message = f"{name!r} is no category of the policy {policy.name!r}"
+                yield _placed(f"cases.{number}.expect.category", message, lines)
+
+
+def _case(written: _Case, line: int | None) -> Case:
+    expect = written.expect
+    return Case(
+        name=written.name,
+        text=written.text,
+        response=written.response,
+        image=written.image,
+        expected=Expected(
+            user=expect.user,
+            response=expect.response,
+            categories=tuple(expect.category),
+            decision=expect.decision,
+        ),
+        reason=written.reason,
+        known_failures=written.known_failure,
+        line=line,
+    )
+
+
+def counts(results: Sequence[Result]) -> dict[str, int]:
+    """Return how many of *results* stand how."""
+    return {standing.value: sum(result.standing is standing for result in results) for standing in Standing}
+
+
+def as_item(result: Result) -> dict[str, Any]:
+    """Return *result* as ``--json`` promises it."""
+    first = result.records[0]
+    return {
+        "name": result.case.name,
+        "line": result.case.line,
+        "standing": result.standing.value,
+        "runs": len(result.records),
+        "failed_runs": sum(map(bool, result.differences)),
+        "differences": [
+            {"field": each.field, "expected": each.expected, "got": each.got}
+            for each in next(filter(None, result.differences), ())
+        ],
+        "decision": first.decision.outcome.value,
+        "categories": [category.name for category in first.verdict.categories],
+        "scores": [round(score, 6) for score in result.scores],
+        "record_id": first.id,
+    }
