@@ -45,7 +45,17 @@ ROOMS = {
     "typer": {"cli"},
     "rich": {"cli"},
 }
-FOR_NEMOTRON = {"__future__", "base64", "collections", "re", "typing", "railscribe"}
+FOR_NEMOTRON = {
+    "__future__",
+    "base64",
+    "collections",
+    "difflib",
+    "functools",
+    "re",
+    "typing",
+    "unicodedata",
+    "railscribe",
+}
 
 
 class Import(NamedTuple):
