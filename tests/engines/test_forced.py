@@ -14,8 +14,9 @@ import torch
 from tests.engines.schooled import NAMES, requests
 
 from railscribe.engines.checkpoint import load_checkpoint, make_greedy
-from railscribe.engines.forced import Names, Question, Reader, Reading, Words
+from railscribe.engines.forced import Question, Reader, Reading, Words
 from railscribe.engines.forward import Network, Packed, Segment
+from railscribe.engines.names import Names
 from railscribe.engines.prefixes import PrefixCache
 from railscribe.engines.prompting import _common, tokenised
 from railscribe.engines.transformers import Loaded, TransformersEngine
