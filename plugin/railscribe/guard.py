@@ -323,6 +323,20 @@ def undecidable(policy: Policy, direction: Direction, engine: Engine) -> Cause |
     return None
 
 
+def refuse_misfit(policy: Policy, direction: Direction, engine: Engine) -> None:
+    """Refuse *policy* for a rail in *direction* that *engine* judges for, where it could only ever refuse.
+
+    Raises:
+        PolicyError: it does not apply to the direction, or needs scores that the engine never gives.
+    """
+    if not policy.applies(direction):
+        raise PolicyError(
+            f"The policy {policy.name} does not apply to {direction.value}, where a rail is to use it.",
+            hint=f"Its applies_to names {', '.join(policy.applies_to or ())}.",
+        )
+    refuse_unscored(policy, engine)
+
+
 def refuse_unscored(policy: Policy, engine: Engine) -> None:
     """Refuse *policy* where it needs scores that *engine* never gives.
 

@@ -86,7 +86,7 @@ CategoryName = Annotated[
 ]
 Text = Annotated[str, Field(min_length=1), AfterValidator(_encodable)]
 """What the model never reads, so it may have any lines and signs."""
-Language = Annotated[str, Field(json_schema_extra={"enum": sorted(ISO_639_1)}), AfterValidator(_language)]
+Language = Annotated[str, Field(json_schema_extra={"pattern": "^[a-z]{2}$"}), AfterValidator(_language)]
 Languages = Annotated[
     list[Language], Field(json_schema_extra={"uniqueItems": True}), AfterValidator(_unrepeated)
 ]
