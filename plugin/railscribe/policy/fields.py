@@ -90,6 +90,9 @@ Language = Annotated[str, Field(json_schema_extra={"pattern": "^[a-z]{2}$"}), Af
 Languages = Annotated[
     list[Language], Field(json_schema_extra={"uniqueItems": True}), AfterValidator(_unrepeated)
 ]
+TextsByLanguage = Annotated[
+    dict[Language, Text], Field(json_schema_extra={"propertyNames": {"pattern": "^[a-z]{2}$"}})
+]
 Share = Annotated[float, Field(gt=0, lt=1)]
 """A score to be reached."""
 

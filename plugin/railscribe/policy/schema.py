@@ -8,10 +8,27 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 from typing_extensions import Self
 
-from railscribe.policy.fields import CategoryName, Language, Languages, Line, Share, Slug, Text, Version
+from railscribe.policy.fields import (
+    CategoryName,
+    Languages,
+    Line,
+    Share,
+    Slug,
+    Text,
+    TextsByLanguage,
+    Version,
+)
 from railscribe.reasoning import Band, ReasoningFor, ReasoningPlan
 from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR
 from railscribe.values import Action, Reasoning, Side
@@ -39,7 +56,7 @@ class DocumentCategory(_Strict):
     """The score from which it acts, instead of when the model names it. Needs an engine in process."""
     examples: list[Text] = []
     """For people and tests. Never shown to the model, which would echo them."""
-    refusals: dict[Language, Text] = {}
+    refusals: TextsByLanguage = {}
     """What the user is told where it decides, by language."""
 
 
@@ -68,7 +85,7 @@ class DocumentReasoning(_Strict):
     mode: Annotated[
         Reasoning,
         BeforeValidator(_mode),
-        Field(json_schema_extra={"enum": [*(mode.value for mode in Reasoning), False]}),
+        WithJsonSchema({"enum": [*(mode.value for mode in Reasoning), False]}),
     ]
     applies_to: ReasoningFor = Field(default=ReasoningFor.ALL, alias="for")
     sample: float | None = Field(default=None, gt=0, le=1)
@@ -118,7 +135,7 @@ class Document(_Strict):
     """Which sides each rail decides on."""
     refusal: str = Field(default="I'm sorry, I can't help with that.", min_length=1)
     """What the user is told where nothing more fitting is known."""
-    refusals: dict[Language, Text] = {}
+    refusals: TextsByLanguage = {}
     """The same by language."""
     reasoning: DocumentReasoning | None = None
     """When the model is asked to think."""
