@@ -57,14 +57,42 @@ def test_round_trip_of_everything(any_store: AuditStore, blocked: RecordFactory)
     assert found["identity"] == {"tenant": "acme", "session": "s-1", "request": "r-1", "subject": "user-42"}
     assert (found["direction"], found["rail"], found["host"]) == ("output", record.rail, record.host)
     assert (found["content_mode"], found["retention_class"]) == ("full", "default")
-    assert found["decision"] == {"outcome": "block", "cause": None, "sides": ["user", "response"]}
+    assert found["decision"] == {
+        "outcome": "block",
+        "cause": None,
+        "rule": "category 'Violence' blocks (score 0.75 >= 0.7)",
+        "sides": ["user", "response"],
+    }
     assert found["enforcement"] == "refused"
     assert found["verdict"] == {
         "user": {"label": "unsafe", "score": 0.97, "cause": None},
         "response": {"label": "safe", "score": 0.125, "cause": None},
         "categories": [
-            {"name": "Violence", "said": "violence", "known": True, "deciding": True},
-            {"name": "spite", "said": "spite", "known": False, "deciding": False},
+            {
+                "name": "Violence",
+                "said": "violence",
+                "known": True,
+                "deciding": True,
+                "score": 0.75,
+                "mlcommons_hazard": "Violent Crimes",
+            },
+            {
+                "name": "spite",
+                "said": "spite",
+                "known": False,
+                "deciding": False,
+                "score": None,
+                "mlcommons_hazard": None,
+            },
+            # The model did not name it: its score alone decided.
+            {
+                "name": "Threat",
+                "said": "",
+                "known": True,
+                "deciding": True,
+                "score": 0.5,
+                "mlcommons_hazard": "Violent Crimes",
+            },
         ],
         "notes": ["unknown_category"],
     }
@@ -102,7 +130,7 @@ def test_round_trip_of_next_to_nothing(any_store: AuditStore, undecided: RecordF
 
     found = any_store.record(undecided().id)
 
-    assert found["decision"] == {"outcome": "undecided", "cause": "timeout", "sides": ["user"]}
+    assert found["decision"] == {"outcome": "undecided", "cause": "timeout", "rule": None, "sides": ["user"]}
     assert found["verdict"]["user"] == {"label": "unreadable", "score": None, "cause": "timeout"}
     assert found["verdict"]["response"] is None
     assert found["trace_received"] is False
