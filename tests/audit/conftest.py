@@ -273,7 +273,7 @@ def _blocked(number: int = 0, **changes: Any) -> Record:
         "decision": Decision(
             outcome=Outcome.BLOCK,
             sides=(Side.USER, Side.RESPONSE),
-            categories=("Violence", "Threat"),
+            categories=("Violence",),
             rule="category 'Violence' blocks (score 0.75 >= 0.7)",
         ),
         "image": _READING,

@@ -84,15 +84,6 @@ def test_round_trip_of_everything(any_store: AuditStore, blocked: RecordFactory)
                 "score": None,
                 "mlcommons_hazard": None,
             },
-            # The model did not name it: its score alone decided.
-            {
-                "name": "Threat",
-                "said": "",
-                "known": True,
-                "deciding": True,
-                "score": 0.5,
-                "mlcommons_hazard": "Violent Crimes",
-            },
         ],
         "notes": ["unknown_category"],
     }
@@ -122,6 +113,23 @@ def test_round_trip_of_everything(any_store: AuditStore, blocked: RecordFactory)
         "reply": record.verdict.reply,
     }
     assert {content["state"] for content in found["content"].values()} == {"intact"}
+
+
+def test_a_category_that_was_not_named_and_decided_is_listed(
+    any_store: AuditStore, blocked: RecordFactory
+) -> None:
+    """Behind those that the model named, with its score, and without a word of the model's."""
+    record = blocked()
+    decision = replace(record.decision, categories=("Violence", "Threat"))
+    any_store.append(replace(record, decision=decision))
+
+    categories = any_store.record(record.id)["verdict"]["categories"]
+
+    assert [(c["name"], c["said"], c["deciding"], c["score"]) for c in categories] == [
+        ("Violence", "violence", True, 0.75),
+        ("spite", "spite", False, None),
+        ("Threat", "", True, 0.5),
+    ]
 
 
 def test_round_trip_of_next_to_nothing(any_store: AuditStore, undecided: RecordFactory) -> None:
