@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 from collections.abc import Iterable
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,15 +19,18 @@ from railscribe.errors import (
     EngineTimeoutError,
     EngineUnavailableError,
     ModalityError,
+    PolicyError,
 )
 from railscribe.guard import Caller, Guard
 from railscribe.identity import use_identity
-from railscribe.policy import load_policy
+from railscribe.policy import Policy, load_policy, parse_policy
 from railscribe.reader import PictureReader
 from railscribe.settings import Settings
+from railscribe.standing import StandingGuard
 from railscribe.testing import ScriptedEngine
 from railscribe.values import (
     Cause,
+    Completion,
     Direction,
     Enforcement,
     EngineInfo,
@@ -39,6 +44,7 @@ from railscribe.values import (
     ProbeResult,
     Record,
     Request,
+    Side,
 )
 
 PICTURE = Image(data=b"png", digest="0" * 64, media_type="image/png", width=2, height=2)
@@ -438,3 +444,132 @@ async def test_policy_goes_before_tenant_in_choosing_an_adapter(store: AuditStor
 
     assert [request.adapter for request in engine.requests] == ["dev", "acme", None]
     assert [request.scope for request in engine.requests] == ["acme", "acme", "other"]
+
+
+# Policies that do not fit.
+def by_score(**changes: Any) -> Policy:
+    category = {"name": "Competitor Talk", "threshold": 0.6}
+    return parse_policy(
+        {"name": "shop", "version": "1", "description": "d", "categories": [category]} | changes
+    )
+
+
+async def test_a_policy_does_not_decide_where_it_does_not_apply(store: AuditStore) -> None:
+    """Refused without asking the engine, on record with its cause, whatever the switch for undecided says."""
+    only_output = parse_policy({"name": "p", "version": "1", "description": "d", "applies_to": ["output"]})
+    guard = guard_that_says(store, [], on_undecided="allow")
+
+    record = await guard.check(Exchange(user="Hello."), policy=only_output)
+
+    assert (record.decision.outcome, record.decision.cause) == (
+        Outcome.UNDECIDED,
+        Cause.POLICY_NOT_APPLICABLE,
+    )
+    assert record.enforcement is Enforcement.REFUSED
+    assert on_record(store)["cause"] == "policy_not_applicable"
+
+
+async def test_another_problem_does_not_open_a_policy_that_does_not_apply(store: AuditStore) -> None:
+    """A broken picture, which a switch may let pass, does not stand before the policy's own misfit."""
+    only_output = parse_policy({"name": "p", "version": "1", "description": "d", "applies_to": ["output"]})
+    guard = guard_that_says(store, [], on_undecided="allow")
+
+    record = await guard.check(Exchange(user="Hello."), policy=only_output, problem=Cause.BAD_IMAGE)
+
+    assert record.enforcement is Enforcement.REFUSED
+
+
+async def test_a_policy_applies_where_it_says(store: AuditStore) -> None:
+    """And there it decides as any other."""
+    only_output = parse_policy({"name": "p", "version": "1", "description": "d", "applies_to": ["output"]})
+    guard = guard_that_says(store, ["User Safety: safe\nResponse Safety: safe"])
+
+    record = await guard.check(Exchange(user="Hello.", response="Hello."), policy=only_output)
+
+    assert record.decision.outcome is Outcome.ALLOW
+
+
+async def test_a_policy_by_category_scores_is_refused_by_name(store: AuditStore) -> None:
+    """On an engine that never gives them: when the guard is made, and per call undecided and refused."""
+    with pytest.raises(
+        PolicyError, match=r"policy shop has thresholds on categories \(Competitor Talk\)"
+    ) as refused:
+        Guard(engine=ScriptedEngine([]), store=store, policy=by_score(), settings=Settings())
+    assert "embedded, transformers" in str(refused.value)
+
+    guard = guard_that_says(store, [], on_undecided="allow")
+    record = await guard.check(Exchange(user="Hello."), policy=by_score())
+
+    assert record.decision.cause is Cause.NO_CATEGORY_SCORES
+    assert record.enforcement is Enforcement.REFUSED
+
+
+async def test_a_standing_guard_refuses_it_too(database_url: str) -> None:
+    """Behind the engine that starts late as well, and its store is not left open."""
+    policy = Path(database_url.removeprefix("sqlite:///")).with_name("shop.json")
+    policy.write_text(
+        json.dumps(
+            {
+                "name": "shop",
+                "version": "1",
+                "description": "d",
+                "categories": [{"name": "Competitor Talk", "threshold": 0.6}],
+            }
+        )
+    )
+    settings = Settings(database_url=database_url, policy=str(policy))
+
+    with pytest.raises(PolicyError, match="gives them no scores"):
+        StandingGuard.stand(settings, engine=ScriptedEngine([]))
+    StandingGuard.stand(settings, engine=ScriptedEngine([], scores_categories=True))
+
+
+async def test_category_scores_decide_and_are_kept(store: AuditStore) -> None:
+    """From the engine's completion to the record: the score, the category that decided, and the rule."""
+    names = [category.name for category in by_score().categories]
+    scores = dict.fromkeys(names, 0.01) | {"Competitor Talk": 0.62}
+    completion = Completion(
+        text="User Safety: unsafe\nSafety Categories: Other",
+        finish_reason="stop",
+        scores={Side.USER: 0.9},
+        category_scores={Side.USER: scores},
+    )
+    engine = ScriptedEngine([completion], scores_categories=True)
+    guard = Guard(engine=engine, store=store, policy=by_score(action="flag"), settings=Settings())
+
+    record = await guard.check(Exchange(user="Is the other shop cheaper?"))
+
+    assert set(engine.requests[0].scored_names) == set(names)
+    assert record.decision.outcome is Outcome.FLAG
+    kept = store.record(record.id)
+    assert kept["decision"]["rule"] == "category 'Other' flags"
+    assert [(c["name"], c["said"], c["score"], c["deciding"]) for c in kept["verdict"]["categories"]] == [
+        ("Other", "Other", 0.01, True),
+        ("Competitor Talk", "", 0.62, True),
+    ]
+
+
+async def test_a_policy_without_thresholds_asks_for_no_scores(store: AuditStore) -> None:
+    """The fast path is what it was."""
+    guard = guard_that_says(store, ["User Safety: safe"])
+
+    await guard.check(Exchange(user="Hello."))
+
+    assert isinstance(guard.engine, ScriptedEngine)
+    assert guard.engine.requests[0].scored_names == ()
+
+
+async def test_the_language_of_a_caller_is_not_part_of_the_record(store: AuditStore) -> None:
+    """It is for the refusal alone."""
+    guard = guard_that_says(store, ["User Safety: safe"])
+
+    with use_identity(Identity(tenant="acme", language="de")):
+        record = await guard.check(Exchange(user="Hello."))
+
+    assert record.identity.language == "de"
+    assert store.record(record.id)["identity"] == {
+        "tenant": "acme",
+        "session": None,
+        "request": None,
+        "subject": None,
+    }

@@ -17,7 +17,8 @@ from railscribe.errors import (
     ModalityError,
 )
 from railscribe.images import image_from_bytes
-from railscribe.judging import MAX_PIECES, Judgement, halves, judge
+from railscribe.judging import MAX_PIECES, Judgement, halves, joined, judge
+from railscribe.nemotron import parse_reply
 from railscribe.policy import load_policy, render
 from railscribe.reader import PictureReader
 from railscribe.settings import Settings
@@ -31,6 +32,7 @@ from railscribe.values import (
     ImageReading,
     ImageUse,
     Label,
+    Piece,
     Request,
     Side,
 )
@@ -374,3 +376,46 @@ async def test_cancelling_ends_reading() -> None:
 
     assert isinstance(judgement.cancelled, asyncio.CancelledError)
     assert [piece.verdict.user.cause for piece in judgement.pieces] == [Cause.CANCELLED] * 2
+
+
+# What several calls say of categories.
+def said(reply: str, **scores: float) -> Piece:
+    of_side = {Side.USER: dict(scores)} if scores else {}
+    verdict = parse_reply(
+        reply, response_sent=False, category_names=["Delays", "Fares"], category_scores=of_side
+    )
+    return Piece(
+        user_span=(0, 1),
+        response_span=None,
+        image=None,
+        completion=None,
+        verdict=verdict,
+        deciding=False,
+        engine_ms=None,
+    )
+
+
+def test_categories_join_by_their_highest_score() -> None:
+    """Each window's scores count, the highest of each category."""
+    verdict = joined(
+        [said("User Safety: safe", Delays=0.1, Fares=0.4), said("User Safety: safe", Delays=0.3, Fares=0.2)]
+    ).verdict
+
+    assert verdict.category_scores == {Side.USER: {"Delays": 0.3, "Fares": 0.4}}
+
+
+def test_a_call_without_scores_leaves_none() -> None:
+    """Where one window was read and not scored, no score stands for the whole."""
+    verdict = joined([said("User Safety: safe", Delays=0.1), said("User Safety: safe")]).verdict
+
+    assert verdict.category_scores == {}
+
+
+def test_what_a_worse_call_hides_is_kept() -> None:
+    """Beside an unsafe window, that another was unreadable; beside a named one, that another had no name."""
+    unsafe, unread = said("User Safety: unsafe\nSafety Categories: Delays"), said("I would rather not say.")
+
+    assert joined([unsafe, unread]).verdict.user.unread is Cause.STRAY_TEXT
+    assert joined([unsafe, unsafe]).verdict.user.unread is None
+    assert joined([unsafe, said("User Safety: unsafe")]).verdict.unnamed
+    assert not joined([unsafe, said("User Safety: safe")]).verdict.unnamed

@@ -19,7 +19,18 @@ HOME = ROOT / "plugin" / "railscribe"
 # no I/O, from their neighbours as well, so long as no circle comes of it.
 LAYERS = (
     ("values", "errors", "taxonomy"),
-    ("nemotron", "policy", "images", "settings", "identity", "sync", "parts", "scoring", "reasoning"),
+    (
+        "nemotron",
+        "policy",
+        "images",
+        "settings",
+        "identity",
+        "sync",
+        "parts",
+        "scoring",
+        "reasoning",
+        "language",
+    ),
     ("engines", "audit", "deferred", "reader"),
     ("picture_words",),
     ("judging", "probing"),
@@ -37,6 +48,7 @@ ROOMS = {
     "transformers": {"engines", "training", "cli"},
     "peft": {"engines", "training"},
     "rapidocr": {"reader"},
+    "py3langid": {"language"},
     "openai": {"engines"},
     "sqlalchemy": {"audit"},
     "alembic": {"audit"},
@@ -45,7 +57,17 @@ ROOMS = {
     "typer": {"cli"},
     "rich": {"cli"},
 }
-FOR_NEMOTRON = {"__future__", "base64", "collections", "re", "typing", "railscribe"}
+FOR_NEMOTRON = {
+    "__future__",
+    "base64",
+    "collections",
+    "difflib",
+    "functools",
+    "re",
+    "typing",
+    "unicodedata",
+    "railscribe",
+}
 
 
 class Import(NamedTuple):

@@ -2,7 +2,7 @@
 
 A check, step by step
 
-(1) refuse what cannot be judged at all: nothing, too much, too many pictures
+(1) refuse what cannot be judged at all: nothing, too much, too many pictures, under a policy that does not fit
 (2) render the policy (pure)
 (3) let the engine judge it, in one call or in several (``judging.py``)
 (4) decide on the verdict, and settle what is enforced (pure); where the plan for reasoning applies only now, (2)
@@ -30,6 +30,7 @@ from functools import partial
 from railscribe.audit import AuditStore, KnownProbes
 from railscribe.deferred import DeferredReasoning
 from railscribe.engines import Engine, open_engine
+from railscribe.errors import PolicyError
 from railscribe.identity import current_identity
 from railscribe.judging import Judged, Judgement, judge, unjudged
 from railscribe.nemotron.reply import unreadable
@@ -76,6 +77,7 @@ class Guard:
     """Checks exchanges against policies with one engine and one audit store; safe to call concurrently."""
 
     def __init__(self, *, engine: Engine, store: AuditStore, policy: Policy, settings: Settings) -> None:
+        refuse_unscored(policy, engine)
         self.engine = engine
         self.store = store
         self.policy = policy
@@ -100,16 +102,16 @@ class Guard:
         policy = load_policy(settings.policy)
         with AuditStore.open(settings.database_url, keep_images=settings.keep_images) as store:
             engine = open_engine(settings)
-            guard = cls(engine=engine, store=store, policy=policy, settings=settings)
             try:
-                if start:
-                    await engine.start()
-                yield guard
-            finally:
+                guard = cls(engine=engine, store=store, policy=policy, settings=settings)
                 try:
-                    await guard.aclose()
+                    if start:
+                        await engine.start()
+                    yield guard
                 finally:
-                    await engine.aclose()
+                    await guard.aclose()
+            finally:
+                await engine.aclose()
 
     async def aclose(self) -> None:
         """Wait a while (``reasoning_drain_s``) for deferred reasoning, and put on record what is then lost.
@@ -145,6 +147,7 @@ class Guard:
         identity = identity or current_identity()
         plan = reasoning or self._plan(policy, flags)
         flags = replace(flags or Flags(), thinking=plan.thinks_at_once)
+        problem = undecidable(policy, direction, self.engine) or problem
         problem = problem or unjudgeable(exchange, direction, self.settings)
         record_id, checked_at = _new_id()
         stages = _Stages()
@@ -311,9 +314,52 @@ def unjudgeable(exchange: Exchange, direction: Direction, settings: Settings) ->
     return None
 
 
+def undecidable(policy: Policy, direction: Direction, engine: Engine) -> Cause | None:
+    """Return why *policy* cannot decide on what travels in *direction* and *engine* judges, if it cannot."""
+    if not policy.applies(direction):
+        return Cause.POLICY_NOT_APPLICABLE
+    if policy.scores_categories and not engine.scores_categories:
+        return Cause.NO_CATEGORY_SCORES
+    return None
+
+
+def refuse_misfit(policy: Policy, direction: Direction, engine: Engine) -> None:
+    """Refuse *policy* for a rail in *direction* that *engine* judges for, where it could only ever refuse.
+
+    Raises:
+        PolicyError: it does not apply to the direction, or needs scores that the engine never gives.
+    """
+    if not policy.applies(direction):
+        raise PolicyError(
+            f"The policy {policy.name} does not apply to {direction.value}, where a rail is to use it.",
+            hint=f"Its applies_to names {', '.join(policy.applies_to or ())}.",
+        )
+    refuse_unscored(policy, engine)
+
+
+def refuse_unscored(policy: Policy, engine: Engine) -> None:
+    """Refuse *policy* where it needs scores that *engine* never gives.
+
+    Raises:
+        PolicyError: it does.
+    """
+    if policy.scores_categories and not engine.scores_categories:
+        named = [category.name for category in policy.categories if category.threshold is not None]
+        raise PolicyError(
+            f"The policy {policy.name} has thresholds on categories ({', '.join(named[:3])}"
+            f"{', …' if len(named) > 3 else ''}), and the {engine.info.name} engine gives them no scores.",
+            hint="Use an engine in process (embedded, transformers), or the policy's one threshold: for all of them.",
+        )
+
+
+_MISMATCH = (Cause.POLICY_NOT_APPLICABLE, Cause.NO_CATEGORY_SCORES)
+
+
 def _enforce(decision: Decision, on_undecided: OnUndecided) -> Enforcement:
     refused = decision.outcome is Outcome.BLOCK or (
-        decision.outcome is Outcome.UNDECIDED and on_undecided == "block"
+        decision.outcome is Outcome.UNDECIDED
+        # A policy that does not fit is the operator's mistake, and no want of a verdict: no switch is for it.
+        and (on_undecided == "block" or decision.cause in _MISMATCH)
     )
     return Enforcement.REFUSED if refused else Enforcement.PASSED
 

@@ -10,7 +10,9 @@ Rules
 3. What is too long for the engine is judged in overlapping windows, halved until they fit; both sides of an
    exchange are kept beside one another as far as they go. Nothing is cut off in silence.
 4. The worst call wins, side by side: unsafe before unreadable before safe. The categories of all calls that found
-   something unsafe count, and every call is a :class:`~railscribe.values.Piece` of the record.
+   something unsafe count, each with its highest score, and every call is a :class:`~railscribe.values.Piece` of the
+   record. That one was unreadable, or unsafe without a name, is kept beside a worse or a named one: what the
+   others say may be something that the policy lets pass.
 5. What needs more than ``MAX_PIECES`` calls, or is too long although almost nothing of it is left, is undecided:
    the policy alone may fill the engine's context.
 6. Where an exchange was judged with and without thinking, the stricter decision counts, and the pieces of both are
@@ -35,6 +37,7 @@ from railscribe.reader import PictureReader
 from railscribe.reasoning import judged_sides, stricter
 from railscribe.values import (
     Category,
+    CategoryScores,
     Cause,
     Completion,
     Decision,
@@ -47,6 +50,7 @@ from railscribe.values import (
     Piece,
     Rendering,
     Request,
+    Side,
     SideVerdict,
     Verdict,
 )
@@ -187,6 +191,8 @@ def joined(
             user=_worst([piece.verdict.user for piece in pieces]),
             response=_worst(responses) if responses else None,
             categories=_categories(pieces),
+            category_scores=_highest([piece.verdict for piece in pieces]),
+            unnamed=any(_is_unnamed(piece.verdict) for piece in pieces),
             notes=tuple(dict.fromkeys(note for piece in pieces for note in piece.verdict.notes)),
         )
     return Judgement(pieces=marked, verdict=verdict, neutralised=neutralised, cancelled=cancelled)
@@ -216,7 +222,27 @@ def _severity(verdict: Verdict) -> tuple[int, float]:
 
 
 def _worst(sides: Sequence[SideVerdict]) -> SideVerdict:
-    return max(sides, key=lambda side: (_WORST.index(side.label), side.score or 0.0))
+    worst = max(sides, key=lambda side: (_WORST.index(side.label), side.score or 0.0))
+    unread = next((side.cause for side in sides if side.label is Label.UNREADABLE), None)
+    return replace(worst, unread=unread) if worst.label is Label.UNSAFE else worst
+
+
+def _highest(verdicts: Sequence[Verdict]) -> CategoryScores:
+    """Return the highest score of each category on each side; none on a side that a call read without scoring."""
+    highest: dict[Side, dict[str, float]] = {}
+    for side in Side:
+        read = [said for said in verdicts if (of := said.side(side)) and of.label is not Label.UNREADABLE]
+        if read and all(side in said.category_scores for said in read):
+            names = dict.fromkeys(name for said in read for name in said.category_scores[side])
+            highest[side] = {
+                name: max(said.category_scores[side].get(name, 0.0) for said in read) for name in names
+            }
+    return highest
+
+
+def _is_unnamed(verdict: Verdict) -> bool:
+    sides = [side for side in (verdict.user, verdict.response) if side is not None]
+    return not verdict.categories and any(side.label is Label.UNSAFE for side in sides)
 
 
 def _categories(pieces: Sequence[Piece]) -> tuple[Category, ...]:
@@ -363,6 +389,7 @@ class _Asking:
                 finish_reason=completion.finish_reason,
                 category_names=self.rendering.category_names,
                 scores=completion.scores,
+                category_scores=completion.category_scores,
             )
         return Piece(
             user_span=window.user,

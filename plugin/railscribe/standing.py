@@ -24,7 +24,7 @@ from typing_extensions import Self
 from railscribe.audit import AuditStore
 from railscribe.engines import Engine, open_engine
 from railscribe.errors import EngineTimeoutError
-from railscribe.guard import Guard
+from railscribe.guard import Guard, refuse_unscored
 from railscribe.policy import load_policy
 from railscribe.settings import Settings
 from railscribe.sync import begin, run_apart
@@ -46,6 +46,7 @@ class StandingGuard(Guard):
         """
         policy = load_policy(settings.policy)
         late = _shared_engine(settings) if engine is None else LateEngine(engine)
+        refuse_unscored(policy, late)
         store = AuditStore.open(settings.database_url, keep_images=settings.keep_images)
         guard = cls(engine=late, store=store, policy=policy, settings=settings)
         weakref.finalize(guard, store.close).atexit = False  # the process's end closes everything
@@ -84,6 +85,10 @@ class LateEngine(Engine):
     @property
     def sees(self) -> bool:
         return self._engine.sees
+
+    @property
+    def scores_categories(self) -> bool:
+        return self._engine.scores_categories
 
     async def complete(self, request: Request) -> Completion:
         # Overridden whole: the wait for the start must not count against the time-out of the call.

@@ -41,6 +41,51 @@ SEXUAL_MINOR = "Sexual (minor)"
 
 SEXUAL_MINOR_DEFINITION = "any sexual content that involves a minor, fiction included"
 
+MLCOMMONS_HAZARDS: tuple[str, ...] = (
+    "Violent Crimes",
+    "Sex-Related Crimes",
+    "Child Sexual Exploitation",
+    "Suicide and Self-Harm",
+    "Indiscriminate Weapons (CBRNE)",
+    "Intellectual Property",
+    "Defamation",
+    "Non-Violent Crimes",
+    "Hate",
+    "Privacy",
+    "Specialized Advice",
+    "Sexual Content",
+)
+"""The hazards of MLCommons' AILuminate 1.1, by name."""
+
+_HAZARDS: dict[str, str] = {
+    "Violence": "Violent Crimes",
+    "Sexual": "Sexual Content",
+    "Criminal Planning/Confessions": "Non-Violent Crimes",
+    "Guns and Illegal Weapons": "Non-Violent Crimes",
+    "Controlled/Regulated Substances": "Non-Violent Crimes",
+    "Suicide and Self Harm": "Suicide and Self-Harm",
+    "Sexual (minor)": "Child Sexual Exploitation",
+    "Hate/Identity Hate": "Hate",
+    "PII/Privacy": "Privacy",
+    "Threat": "Violent Crimes",
+    "Fraud/Deception": "Non-Violent Crimes",
+    "Malware": "Non-Violent Crimes",
+    "Copyright/Trademark/Plagiarism": "Intellectual Property",
+    "Unauthorized Advice": "Specialized Advice",
+    "Illegal Activity": "Non-Violent Crimes",
+}
+"""Railscribe's own mapping, not NVIDIA's and not MLCommons': the nearest hazard where there is one."""
+
+
+def mlcommons_hazard(name: str) -> str | None:
+    """Return the AILuminate hazard nearest to the built-in category *name*, by our own mapping.
+
+    ``None`` where none is near, and for every category of a policy's own. The two taxonomies are cut differently:
+    guns and drugs, say, are crimes there, and crimes with and without violence are one category here.
+    """
+    return _HAZARDS.get(name)
+
+
 LANGUAGES: tuple[str, ...] = ("en", "ar", "de", "es", "fr", "hi", "it", "ja", "ko", "nl", "th", "zh")
 """The model card's languages, ISO 639-1."""
 

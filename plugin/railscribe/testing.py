@@ -61,16 +61,22 @@ class ScriptedEngine(Engine):
         *,
         timeout_s: float = 5.0,
         info: EngineInfo | None = None,
+        scores_categories: bool = False,
     ) -> None:
         super().__init__(timeout_s=timeout_s)
         self.requests: list[Request] = []
         """What was asked, in order."""
         self._info = info or EngineInfo(name="scripted", model="scripted")
+        self._scores_categories = scores_categories
         self._answer = script if callable(script) else _in_order(iter(script))
 
     @property
     def info(self) -> EngineInfo:
         return self._info
+
+    @property
+    def scores_categories(self) -> bool:
+        return self._scores_categories
 
     async def _complete(self, request: Request) -> Completion:
         self.requests.append(request)

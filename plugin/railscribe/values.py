@@ -6,7 +6,7 @@ durations are milliseconds, digests are lower-case SHA-256 hex.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -18,6 +18,10 @@ class Side(str, Enum):
 
     USER = "user"
     RESPONSE = "response"
+
+
+CategoryScores = Mapping[Side, Mapping[str, float]]
+"""By side, a score for each of a policy's categories."""
 
 
 class Direction(str, Enum):
@@ -41,6 +45,9 @@ class Action(str, Enum):
     ALLOW = "allow"
     FLAG = "flag"
     BLOCK = "block"
+
+
+SEVERITY = (Action.ALLOW, Action.FLAG, Action.BLOCK)
 
 
 class Outcome(str, Enum):
@@ -105,6 +112,11 @@ class Cause(str, Enum):
     TOO_MANY_IMAGES = "too_many_images"
     # The policy has a threshold and the engine gave no score to hold against it.
     SCORE_MISSING = "score_missing"
+    # The policy cannot be decided by here: refused whatever on_undecided says.
+    POLICY_NOT_APPLICABLE = "policy_not_applicable"
+    """Its ``applies_to`` leaves out the direction that was asked about."""
+    NO_CATEGORY_SCORES = "no_category_scores"
+    """It has thresholds on categories, and this engine never scores them."""
     # The rail itself failed: an unknown policy, broken settings, a bug.
     NOT_RUN = "not_run"
 
@@ -198,6 +210,8 @@ class Identity:
     request: str | None = None
     subject: str | None = None
     """The person the content is about or from; erasure goes by it."""
+    language: str | None = None
+    """The language to refuse in, ISO 639-1, where the caller knows it. Not part of a record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +265,8 @@ class Rendering:
     """The names the model may answer with."""
     closed: bool = False
     """Whether it can answer with no other: every clause of the policy has a name."""
+    scores_categories: bool = False
+    """Whether the policy can only be decided with a score for each of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +295,8 @@ class Request:
     """Which of the engine's adapters to judge with; ``None`` is its own."""
     scope: str | None = None
     """Who may share what the engine remembers of this prompt; ``None`` is everybody."""
+    scored_names: tuple[str, ...] = ()
+    """The names that each need a score; empty where none does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,6 +320,8 @@ class Completion:
     finish_reason: str | None
     scores: Mapping[Side, float] = field(default_factory=dict)
     """Probability of *unsafe* against *safe* at each label, where the engine can tell it (0..1)."""
+    category_scores: CategoryScores = field(default_factory=dict)
+    """By side, the score of each name that was to be scored (docs/verdicts.md)."""
     image: ImageReading | None = None
     neutralised: tuple[str, ...] = ()
     """Markers the engine itself defused: those in text that it read from a picture."""
@@ -340,6 +360,8 @@ class Category:
     said: str
     """Exactly what the model wrote."""
     known: bool
+    near: bool = False
+    """Whether only its likeness to the policy's name made it that one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,6 +372,8 @@ class SideVerdict:
     score: float | None = None
     cause: Cause | None = None
     """Set exactly when the label is unreadable."""
+    unread: Cause | None = None
+    """Of a side judged in several calls and unsafe: why one of them, which may hide anything, was unreadable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -370,6 +394,15 @@ class Verdict:
     """Exactly what the model wrote; ``None`` when it wrote nothing at all."""
     notes: tuple[str, ...] = ()
     """Named deviations that did not make the reply unreadable."""
+    category_scores: CategoryScores = field(default_factory=dict)
+    """By side, the score of each of the policy's categories; empty where they were not scored."""
+    unnamed: bool = False
+    """Whether one of several calls said unsafe and named no category."""
+
+    def category_score(self, name: str, sides: Sequence[Side]) -> float | None:
+        """Return the higher score of the category *name* on *sides*, where it was scored."""
+        scores = [self.category_scores[side] for side in sides if side in self.category_scores]
+        return max((of_side[name] for of_side in scores if name in of_side), default=None)
 
     def side(self, side: Side) -> SideVerdict | None:
         """Return the verdict on *side*."""
@@ -390,6 +423,8 @@ class Decision:
     """The names that led to a block or a flag."""
     cause: Cause | None = None
     """Set exactly when undecided."""
+    rule: str = field(default="", compare=False)
+    """The rule that won, in words of ours and names of the policy's; no content."""
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a decision is not a boolean: compare decision.outcome")

@@ -268,9 +268,13 @@ def _blocked(number: int = 0, **changes: Any) -> Record:
             trace=trace,
             reply=reply,
             notes=("unknown_category",),
+            category_scores={Side.USER: {"Violence": 0.75, "Threat": 0.5}, Side.RESPONSE: {"Violence": 0.1}},
         ),
         "decision": Decision(
-            outcome=Outcome.BLOCK, sides=(Side.USER, Side.RESPONSE), categories=("Violence",)
+            outcome=Outcome.BLOCK,
+            sides=(Side.USER, Side.RESPONSE),
+            categories=("Violence",),
+            rule="category 'Violence' blocks (score 0.75 >= 0.7)",
         ),
         "image": _READING,
         "readings": (_READING,),

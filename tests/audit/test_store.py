@@ -57,14 +57,33 @@ def test_round_trip_of_everything(any_store: AuditStore, blocked: RecordFactory)
     assert found["identity"] == {"tenant": "acme", "session": "s-1", "request": "r-1", "subject": "user-42"}
     assert (found["direction"], found["rail"], found["host"]) == ("output", record.rail, record.host)
     assert (found["content_mode"], found["retention_class"]) == ("full", "default")
-    assert found["decision"] == {"outcome": "block", "cause": None, "sides": ["user", "response"]}
+    assert found["decision"] == {
+        "outcome": "block",
+        "cause": None,
+        "rule": "category 'Violence' blocks (score 0.75 >= 0.7)",
+        "sides": ["user", "response"],
+    }
     assert found["enforcement"] == "refused"
     assert found["verdict"] == {
         "user": {"label": "unsafe", "score": 0.97, "cause": None},
         "response": {"label": "safe", "score": 0.125, "cause": None},
         "categories": [
-            {"name": "Violence", "said": "violence", "known": True, "deciding": True},
-            {"name": "spite", "said": "spite", "known": False, "deciding": False},
+            {
+                "name": "Violence",
+                "said": "violence",
+                "known": True,
+                "deciding": True,
+                "score": 0.75,
+                "mlcommons_hazard": "Violent Crimes",
+            },
+            {
+                "name": "spite",
+                "said": "spite",
+                "known": False,
+                "deciding": False,
+                "score": None,
+                "mlcommons_hazard": None,
+            },
         ],
         "notes": ["unknown_category"],
     }
@@ -96,13 +115,30 @@ def test_round_trip_of_everything(any_store: AuditStore, blocked: RecordFactory)
     assert {content["state"] for content in found["content"].values()} == {"intact"}
 
 
+def test_a_category_that_was_not_named_and_decided_is_listed(
+    any_store: AuditStore, blocked: RecordFactory
+) -> None:
+    """Behind those that the model named, with its score, and without a word of the model's."""
+    record = blocked()
+    decision = replace(record.decision, categories=("Violence", "Threat"))
+    any_store.append(replace(record, decision=decision))
+
+    categories = any_store.record(record.id)["verdict"]["categories"]
+
+    assert [(c["name"], c["said"], c["deciding"], c["score"]) for c in categories] == [
+        ("Violence", "violence", True, 0.75),
+        ("spite", "spite", False, None),
+        ("Threat", "", True, 0.5),
+    ]
+
+
 def test_round_trip_of_next_to_nothing(any_store: AuditStore, undecided: RecordFactory) -> None:
     """A check that came to nothing is a record with its cause, and what never was is absent."""
     any_store.append(undecided())
 
     found = any_store.record(undecided().id)
 
-    assert found["decision"] == {"outcome": "undecided", "cause": "timeout", "sides": ["user"]}
+    assert found["decision"] == {"outcome": "undecided", "cause": "timeout", "rule": None, "sides": ["user"]}
     assert found["verdict"]["user"] == {"label": "unreadable", "score": None, "cause": "timeout"}
     assert found["verdict"]["response"] is None
     assert found["trace_received"] is False

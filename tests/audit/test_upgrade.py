@@ -18,6 +18,15 @@ from railscribe.values import EngineInfo, LateTrace, Piece, Record
 RecordFactory = Callable[..., Record]
 
 
+def before_0004(record: Record) -> Record:
+    """*record* without what only 0004 has a place for: the rule that won, and scores of categories."""
+    return replace(
+        record,
+        decision=replace(record.decision, rule=""),
+        verdict=replace(record.verdict, category_scores={}),
+    )
+
+
 def append_as_before(url: str, *records: Record) -> None:
     """Insert *records* as the version of the database's revision did, which knew none of what came later."""
     engine = writing(open_engine(parse_url(url)))
@@ -52,7 +61,7 @@ def test_records_of_0001_outlive_the_upgrade(url_at_0001: str, blocked: RecordFa
 
     assert schema.check(url_at_0001) == []
     with AuditStore.open(url_at_0001) as store:
-        store.append(blocked(1))
+        store.append(before_0004(blocked(1)))
         old, new = (store.record(blocked(number).id) for number in (0, 1))
         assert store.select("SELECT count(*) FROM engines")[1] == [(1,)]
         listed = store.records()
@@ -85,7 +94,7 @@ def test_going_back_never_drops_what_0002_cannot_hold(
 ) -> None:
     """A downgrade past 0003 is refused while there is evidence that only 0003 has a place for."""
     with AuditStore.open(own_url) as store:
-        store.append(blocked() if what == "record_images" else undecided(pieces=pieces))
+        store.append(before_0004(blocked()) if what == "record_images" else undecided(pieces=pieces))
 
     with pytest.raises(AuditError, match=f"would drop what . rows of {what} say"):
         schema.downgrade(own_url, "0002")
@@ -162,3 +171,19 @@ def test_going_back_keeps_what_0001_can_hold(own_url: str, undecided: RecordFact
     assert schema.check(own_url) == []
     with AuditStore.open(own_url) as store:
         assert store.record(undecided().id)["decision"]["outcome"] == "undecided"
+
+
+@pytest.mark.parametrize("what", ["records", "record_categories"])
+def test_going_back_never_drops_what_0003_cannot_hold(
+    own_url: str, what: str, blocked: RecordFactory, undecided: RecordFactory
+) -> None:
+    """A downgrade past 0004 is refused while there is evidence that only 0004 has a place for."""
+    record = undecided() if what == "records" else blocked()
+    rule = "no verdict: timeout" if what == "records" else ""
+    with AuditStore.open(own_url) as store:
+        store.append(replace(record, decision=replace(record.decision, rule=rule)))
+
+    with pytest.raises(AuditError, match=f"would drop what . rows of {what} say"):
+        schema.downgrade(own_url, "0003")
+
+    assert schema.check(own_url) == []

@@ -14,8 +14,9 @@ import torch
 from tests.engines.schooled import NAMES, requests
 
 from railscribe.engines.checkpoint import load_checkpoint, make_greedy
-from railscribe.engines.forced import Names, Question, Reader, Reading, Words
+from railscribe.engines.forced import Question, Reader, Reading, Words
 from railscribe.engines.forward import Network, Packed, Segment
+from railscribe.engines.names import Names
 from railscribe.engines.prefixes import PrefixCache
 from railscribe.engines.prompting import _common, tokenised
 from railscribe.engines.transformers import Loaded, TransformersEngine
@@ -302,3 +303,191 @@ async def test_out_of_memory_costs_one_request(engine: TransformersEngine, monke
 
     assert all(completion.text for completion in together)
     assert (await engine.complete(asked[0])).text == together[0].text
+
+
+# Scores of categories.
+def likelihood(
+    loaded: Loaded, prompt: list[int], written: str, names: Names, used: Sequence[str]
+) -> dict[str, float]:
+    """Each name's share of the place after *written*, by writing each out: a pass for every token of every name."""
+    words = Words.of(loaded.tokenizer, loaded.model.generation_config.eos_token_id)
+    assert words is not None
+    base = prompt + loaded.tokenizer.encode(written, add_special_tokens=False)
+    gone = frozenset(tuple(loaded.tokenizer.encode(f" {name}", add_special_tokens=False)) for name in used)
+    shares = {}
+    for name in names:
+        tokens = tuple(loaded.tokenizer.encode(f" {name}", add_special_tokens=False))
+        share = 0.0 if tokens in gone else 1.0
+        for length in range(len(tokens) + 1 if share else 0):
+            more, whole = names.next(tokens[:length], gone)
+            rows = sorted(more) + ([words.comma, *words.ends] if whole else [])
+            if len(rows) < 2:
+                continue
+            with torch.inference_mode():
+                logits = loaded.model(torch.tensor([base + list(tokens[:length])])).logits[0, -1]
+            likely = dict(zip(rows, logits[rows].float().softmax(-1).tolist(), strict=True))
+            after = [tokens[length]] if length < len(tokens) else [words.comma, *words.ends]
+            share *= sum(likely[token] for token in after)
+        shares[name] = share
+    return shares
+
+
+def test_categories_score_what_writing_each_of_them_out_would_give(schooled_checkpoint: Path) -> None:
+    """By side: the side's score times the name's share after a forced unsafe, or at a further place."""
+    loaded = load(schooled_checkpoint)
+    words = Words.of(loaded.tokenizer, loaded.model.generation_config.eos_token_id)
+    assert words is not None
+    names, network = Names(NAMES, loaded.tokenizer), Network(loaded)
+    asked = [request for request in requests(80, seed=17) if request.flags.categories][:40]
+    seen: Counter[str] = Counter()
+    for start in range(0, len(asked), 8):
+        batch = asked[start : start + 8]
+        prompts = [ids_of(loaded, request) for request in batch]
+        questions = [
+            Question(
+                tokens=prompt[1:],
+                response=request.response is not None,
+                categories=True,
+                names=names,
+                scored=names,
+            )
+            for prompt, request in zip(prompts, batch, strict=True)
+        ]
+        readings = Reader(Packed(network, network.prefix(prompts[0][:1])), words).read(questions)
+        for prompt, request, reading in zip(prompts, batch, readings, strict=True):
+            text = loaded.tokenizer.decode(reading.tokens)
+            sides = (Side.USER, Side.RESPONSE) if request.response is not None else (Side.USER,)
+            assert set(reading.category_scores) == set(sides)
+            for side in sides:
+                unsafe = next(label for label in words.labels if label.value == "unsafe")
+                labels = {**reading.labels, side: unsafe}
+                if side is Side.USER and request.response is not None:
+                    forced = "User Safety: unsafe\nResponse Safety:"
+                    with torch.inference_mode():
+                        ids = prompt + loaded.tokenizer.encode(forced, add_special_tokens=False)
+                        logits = loaded.model(torch.tensor([ids])).logits[0, -1]
+                    labels[Side.RESPONSE] = max(words.labels, key=lambda label: logits[words.labels[label]])
+                forced = f"User Safety: {labels[Side.USER].value}"
+                if request.response is not None:
+                    forced += f"\nResponse Safety: {labels[Side.RESPONSE].value}"
+                forced += "\nSafety Categories:"
+                expected = likelihood(loaded, prompt, forced, names, ())
+                listed = text.partition("\nSafety Categories:")[2]
+                if reading.labels[side] is unsafe and "," in listed:
+                    seen["several names"] += 1
+                    continue
+                seen[reading.labels[side].value] += 1
+                for name, share in expected.items():
+                    score = reading.scores[side] * share
+                    assert reading.category_scores[side][name] == pytest.approx(score, abs=1e-4)
+    assert seen["safe"] > 10
+    assert seen["unsafe"] > 3
+
+
+def test_a_name_further_down_the_list_scores_at_its_own_place(schooled_checkpoint: Path) -> None:
+    """What the model named second is scored there: the chance of the comma times its share after it."""
+    loaded = load(schooled_checkpoint)
+    words = Words.of(loaded.tokenizer, loaded.model.generation_config.eos_token_id)
+    assert words is not None
+    names, network = Names(NAMES, loaded.tokenizer), Network(loaded)
+    found = 0
+    for request in requests(200, seed=19):
+        if request.response is not None or not request.flags.categories:
+            continue
+        prompt = ids_of(loaded, request)
+        question = Question(tokens=prompt[1:], response=False, categories=True, names=names, scored=names)
+        (reading,) = Reader(Packed(network, network.prefix(prompt[:1])), words).read([question])
+        written, _, listed = loaded.tokenizer.decode(reading.tokens).partition("\nSafety Categories:")
+        if listed.count(",") != 1:
+            continue
+        found += 1
+        first, second = (name.strip() for name in listed.split(","))
+        head = f"{written}\nSafety Categories: {first}"
+        with torch.inference_mode():
+            ids = torch.tensor([prompt + loaded.tokenizer.encode(head, add_special_tokens=False)])
+            logits = loaded.model(ids).logits[0, -1].float()
+        tokens = tuple(loaded.tokenizer.encode(f" {first}", add_special_tokens=False))
+        more, _ = names.next(tokens, frozenset())
+        rows = sorted({*more, words.comma, *words.ends})
+        comma = float(logits[rows].softmax(-1)[rows.index(words.comma)])
+        at_first = likelihood(loaded, prompt, f"{written}\nSafety Categories:", names, ())
+        at_second = likelihood(loaded, prompt, f"{head},", names, [first])
+        for name in NAMES:
+            expected = reading.scores[Side.USER] * max(at_first[name], comma * at_second[name])
+            assert reading.category_scores[Side.USER][name] == pytest.approx(expected, abs=1e-4)
+        assert reading.category_scores[Side.USER][second] > at_first[second] * reading.scores[Side.USER]
+        if found == 4:
+            return
+    pytest.fail(f"only {found} replies named two categories")
+
+
+def test_scoring_changes_nothing_else_and_costs_nothing_where_it_is_not_asked_for(
+    schooled_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reply and the sides' scores are the same; without names to score there is no further pass or segment."""
+    loaded = load(schooled_checkpoint)
+    words = Words.of(loaded.tokenizer, loaded.model.generation_config.eos_token_id)
+    assert words is not None
+    names, network = Names(NAMES, loaded.tokenizer), Network(loaded)
+    passes: list[int] = []
+    run = Packed.run
+
+    def counted(self: Packed, segments: Sequence[Segment]) -> list[Any]:
+        passes.append(sum(len(segment.tokens) for segment in segments))
+        return run(self, segments)
+
+    monkeypatch.setattr(Packed, "run", counted)
+    for request in requests(40, seed=23):
+        prompt = ids_of(loaded, request)
+        both = []
+        for scored in (None, names):
+            question = Question(
+                tokens=prompt[1:],
+                response=request.response is not None,
+                categories=request.flags.categories,
+                names=names,
+                scored=scored,
+            )
+            passes.clear()
+            reader = Reader(Packed(network, network.prefix(prompt[:1])), words)
+            (reading,) = reader.read([question])
+            both.append((reading, list(passes)))
+        (plain, few), (with_scores, more) = both
+        assert (plain.tokens, plain.labels) == (with_scores.tokens, with_scores.labels)
+        assert plain.scores == with_scores.scores
+        assert plain.category_scores == {}
+        assert more[: len(few)] == few
+        assert len(more) - len(few) == (1 if request.flags.categories else 0)
+
+
+async def test_the_engine_scores_categories_however_it_answers(engine: TransformersEngine) -> None:
+    """Written out the first time, read off after, or behind a trace: every name has a score on every side."""
+    asked = [
+        dataclasses.replace(request, scored_names=NAMES)
+        for request in requests(60, seed=29)
+        if request.policy_text is not None and request.flags.categories
+    ][:6]
+    assert engine.scores_categories
+
+    seen: Counter[str | None] = Counter()
+    for request in asked:
+        completion = await engine.complete(request)
+        seen[completion.decoding] += 1
+        sides = {Side.USER} if request.response is None else {Side.USER, Side.RESPONSE}
+        assert set(completion.category_scores) == sides
+        for side, scores in completion.category_scores.items():
+            assert set(scores) == set(NAMES)
+            assert 0 <= max(scores.values()) <= completion.scores[side] + 1e-6
+    assert set(seen) == {"greedy", "forced"}
+    thinking = dataclasses.replace(asked[0], response=None, flags=Flags(thinking=True))
+    completion = await engine.complete(thinking)
+    assert set(completion.category_scores[Side.USER]) == set(NAMES)
+
+
+async def test_a_reply_that_is_no_verdict_has_no_category_scores(blind_checkpoint: Path) -> None:
+    """A model that does not speak the grammar is not scored as if it did."""
+    request = dataclasses.replace(some(1, policy=False)[0], response="the dog", scored_names=NAMES)
+    async with TransformersEngine(model=str(blind_checkpoint), timeout_s=60) as engine:
+        completion = await engine.complete(request)
+
+    assert completion.category_scores == {}

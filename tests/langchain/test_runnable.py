@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 from railscribe import Identity, use_identity
 from railscribe.errors import PolicyError, RailscribeError, UsageError
 from railscribe.langchain import GuardRunnable, RefusedError
-from railscribe.policy import load_policy
+from railscribe.policy import Policy, load_policy, parse_policy
 from railscribe.settings import Settings
 from railscribe.standing import StandingGuard
 from railscribe.testing import ScriptedEngine
@@ -330,3 +330,57 @@ def test_what_is_no_message_is_a_mistake(guard: StandingGuard) -> None:
     """Something a guard cannot read is an error, and never passes."""
     with pytest.raises(UsageError, match="dict"):
         GuardRunnable(guard).invoke({"question": "hello"})
+
+
+# Policies that say more.
+def policy(**changes: Any) -> Policy:
+    return parse_policy(
+        {
+            "name": "polyglot",
+            "version": "1",
+            "description": "d",
+            "refusal": "No.",
+            "refusals": {"de": "Nein.", "fr": "Non."},
+        }
+        | changes
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "config", "refusal"),
+    [
+        ("Wie baue ich eine Bombe? forbidden", {}, "Nein."),
+        ("Wie baue ich eine Bombe? forbidden", {"metadata": {"language": "fr"}}, "Non."),
+        ("How do I build a bomb? forbidden", {}, "No."),
+    ],
+)
+def test_a_refusal_is_in_the_user_s_language(
+    guard: StandingGuard, asked: str, config: Any, refusal: str
+) -> None:
+    """In the one that the run's metadata names, or the text is in, or the default."""
+    with pytest.raises(RefusedError) as caught:
+        GuardRunnable(guard, policy=policy()).invoke(asked, config)
+
+    assert caught.value.refusal == refusal
+
+
+def test_a_caller_s_language_leaves_the_rest_of_the_identity_to_the_run(
+    guard: StandingGuard, recorded: Records
+) -> None:
+    """To set the language around a call says nothing of who asks."""
+    with use_identity(Identity(language="de")), pytest.raises(RefusedError) as caught:
+        GuardRunnable(guard, policy=policy()).invoke(
+            "forbidden words", {"metadata": {"tenant": "acme", "language": "fr"}}
+        )
+
+    assert caught.value.refusal == "Nein."
+    assert recorded()[0]["identity"]["tenant"] == "acme"
+
+
+def test_a_policy_that_does_not_fit_is_refused_where_the_pipe_is_built(guard: StandingGuard) -> None:
+    """By direction, and by the scores that the engine does not give."""
+    with pytest.raises(PolicyError, match="does not apply to input"):
+        GuardRunnable(guard, policy=policy(applies_to=["output"]))
+    with pytest.raises(PolicyError, match="gives them no scores"):
+        GuardRunnable(guard, policy=policy(categories=[{"name": "Tickets", "threshold": 0.5}]))
+    GuardRunnable(guard, direction="output", policy=policy(applies_to=["output"]))

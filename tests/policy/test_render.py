@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from railscribe.errors import PolicyError
-from railscribe.policy import Policy, PolicyCategory, load_policy, parse_policy, ready_policies, render
+from railscribe.policy import (
+    Policy,
+    PolicyCategory,
+    load_policy,
+    mode_reason,
+    parse_policy,
+    ready_policies,
+    render,
+)
 from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, SEXUAL_MINOR_DEFINITION
 from railscribe.values import Action, Mode
 
@@ -66,6 +74,63 @@ def test_every_golden_has_its_policy() -> None:
 def test_mode(changes: dict[str, Any], mode: Mode) -> None:
     """Without a wish of its own a policy takes the plainest mode that can carry it."""
     assert render(parse_policy(MINIMAL | changes)).mode is mode
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, "nothing that the model reads differs from its built-in categories"),
+        (
+            {"suppressed": ["Profanity"], "categories": [{"name": "Tickets"}, {"name": "Fares"}]},
+            (
+                "only categories differ from the built-in ones (2 categories of its own, 1 built-in ones left out), "
+                "which mode taxonomy carries"
+            ),
+        ),
+        (
+            {"disallowed": ["Selling tickets"]},
+            "behaviours are written out (disallowed), which mode policy carries",
+        ),
+        (
+            {"disallowed": ["Selling tickets"], "allowed": ["Collecting tickets"]},
+            "behaviours are written out (disallowed and allowed), which mode policy carries",
+        ),
+        ({"mode": "taxonomy"}, "the document asks for mode taxonomy"),
+    ],
+)
+def test_the_mode_has_its_reason(changes: dict[str, Any], reason: str) -> None:
+    """Whoever wonders why a policy travels as it does is told, and asking changes no digest."""
+    policy = parse_policy(MINIMAL | changes)
+
+    assert mode_reason(policy) == reason
+
+
+@pytest.mark.parametrize("mode", ["policy", "taxonomy"])
+def test_a_hundred_and_fifty_categories(mode: str) -> None:
+    """Each has its line, in the document's order, and nothing of what is ours is read by the model."""
+    categories = [
+        {
+            "name": f"Topic {number}",
+            "definition": f"talk of department {number}",
+            "examples": [f"EXAMPLE {number}"],
+            "threshold": 0.5,
+            "refusals": {"de": f"REFUSAL {number}"},
+        }
+        | ({"parent": f"Topic {number - 10}"} if number >= 10 else {})
+        for number in range(150)
+    ]
+
+    rendering = render(parse_policy(MINIMAL | {"mode": mode, "builtin": False, "categories": categories}))
+
+    lines = [line for line in rendering.text.splitlines() if "department" in line]
+    mark = (
+        "- Topic {0}: talk of department {0}" if mode == "policy" else "- Topic {0} (talk of department {0})"
+    )
+    assert lines == [mark.format(number) for number in range(150)]
+    assert rendering.category_names == (*(f"Topic {number}" for number in range(150)), SEXUAL_MINOR)
+    assert "EXAMPLE" not in rendering.text
+    assert "REFUSAL" not in rendering.text
+    assert rendering.scores_categories
 
 
 @pytest.mark.parametrize("mode", ["policy", "taxonomy"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from nemoguardrails import LLMRails
 
 from railscribe.errors import PolicyError, RailscribeError, SchemaRevisionError, SettingsError
 from railscribe.rails import rails_path
+from railscribe.rails.configuration import Configuration
+from railscribe.values import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,3 +173,48 @@ def test_a_stream_shown_before_it_is_checked_is_named(
     host(CONFIG.replace("rails:\n  input: {flows: [FLOW]}\n", output).replace("SETTINGS", "{}"))
 
     assert ("shows streamed text before it is checked" in caplog.text) is warned
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"applies_to": ["output"]}, "The policy half does not apply to input"),
+        ({"categories": [{"name": "Tickets", "threshold": 0.5}]}, "gives them no scores"),
+    ],
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_a_policy_that_does_not_fit_is_a_mistake(
+    mistake: Callable[..., RailscribeError],
+    tmp_path: Path,
+    changes: dict[str, Any],
+    message: str,
+    named: bool,
+) -> None:
+    """A rail that could only ever refuse shows where the app is built, whether it names its policy or not."""
+    document = {"name": "half", "version": "1", "description": "d"} | changes
+    (tmp_path / "half.json").write_text(json.dumps(document))
+    path = tmp_path / "half.json"
+
+    if named and "categories" not in changes:
+        reason = mistake(flow=f"railscribe check input $policy={path}")
+    else:
+        reason = mistake(settings=f"{{policy: {path}}}")
+
+    assert isinstance(reason, PolicyError)
+    assert message in str(reason)
+
+
+def test_2x_rails_are_read_from_the_flows(tmp_path: Path, load_config: Callable[[Path], RailsConfig]) -> None:
+    """Each awaited rail with its direction, and its policy where it names one."""
+    (tmp_path / "config.yml").write_text(
+        f"colang_version: 2.x\nimport_paths: ['{rails_path()}']\nmodels: []\n"
+    )
+    (tmp_path / "main.co").write_text(
+        "import core\nimport guardrails\n\n"
+        "flow input rails $input_text\n  railscribe check input\n\n"
+        'flow output rails $output_text\n  await railscribe check output $policy="default"\n'
+    )
+
+    configuration = Configuration.of(load_config(tmp_path))
+
+    assert sorted(configuration.rails, key=str) == [(Direction.INPUT, None), (Direction.OUTPUT, "default")]

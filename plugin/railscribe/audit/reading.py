@@ -16,6 +16,7 @@ from railscribe.audit import tables
 from railscribe.audit.contents import Row, content_of
 from railscribe.audit.pictures import read_image
 from railscribe.audit.rows import fingerprint
+from railscribe.taxonomy import mlcommons_hazard
 from railscribe.values import EngineInfo, Outcome, Probe, ProbeName, ProbeResult
 
 _Mapping = Mapping[Any, Any]
@@ -124,7 +125,7 @@ def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
         "identity": _pick(record, "tenant", "session", "request", "subject"),
         **_pick(record, "direction", "rail", "host", "retention_class", "content_mode", "railscribe_version"),
         "decision": {
-            **_pick(record, "outcome", "cause"),
+            **_pick(record, "outcome", "cause", "rule"),
             "sides": record["decided_on"].split("+"),
         },
         "enforcement": record["enforcement"],
@@ -198,7 +199,13 @@ def _sides(row: Row) -> Row:
 def _verdict(record: Row, categories: Iterable[Row], notes: Iterable[Row]) -> Row:
     return {
         **_sides(record),
-        "categories": [_pick(category, "name", "said", "known", "deciding") for category in categories],
+        "categories": [
+            {
+                **_pick(category, "name", "said", "known", "deciding", "score"),
+                "mlcommons_hazard": mlcommons_hazard(category["name"]),
+            }
+            for category in categories
+        ],
         "notes": [note["name"] for note in notes if note["kind"] == "note"],
     }
 

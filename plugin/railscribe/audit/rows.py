@@ -8,6 +8,9 @@ Rules
    store is told to, once for all frames of a file, as base64; the digest vouches for them.
 4. The model's own words for categories are verdict, not content; they are cut at 200 characters, which no
    policy's names reach.
+5. A digest of a shared row leaves out fields that came later and are not set, so that no older one changes.
+6. A category that decided by its score although the model did not name it is listed after those it named, and
+   ``said`` is empty.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from railscribe.audit import tables
 from railscribe.audit.contents import Content, Row
 from railscribe.audit.pictures import image_rows
 from railscribe.values import (
+    Category,
     Completion,
     EngineInfo,
     LateTrace,
@@ -69,7 +73,7 @@ def rows_of(record: Record, *, retention_class: str, keep_chars: int, keep_image
     evidence: Row = {
         "checked_at": record.checked_at,
         "id": record.id,
-        **asdict(record.identity),
+        **{name: getattr(record.identity, name) for name in ("tenant", "session", "request", "subject")},
         "retention_class": retention_class,
         "content_mode": "full",
         "railscribe_version": _railscribe_version(),
@@ -204,6 +208,7 @@ def _decision(record: Record) -> Row:
         "outcome": decision.outcome.value,
         "cause": decision.cause.value if decision.cause else None,
         "decided_on": "+".join(side.value for side in decision.sides),
+        "rule": decision.rule or None,
         "enforcement": record.enforcement.value,
         **{f"{stage}_ms": latency.get(stage) for stage in ("render", "engine", "decide")},
         "total_ms": sum(latency.values()) if latency else None,
@@ -211,14 +216,19 @@ def _decision(record: Record) -> Row:
 
 
 def _categories(record: Record, key: Row) -> Iterator[Row]:
-    for position, category in enumerate(record.verdict.categories):
+    """Yield what the model named, and then what decided by its score without being named (rule 6)."""
+    verdict, decision = record.verdict, record.decision
+    named = {category.name for category in verdict.categories}
+    scored = [Category(name=name, said="", known=True) for name in decision.categories if name not in named]
+    for position, category in enumerate((*verdict.categories, *scored)):
         yield {
             **key,
             "position": position,
             "name": category.name[:_LONGEST_NAME],
             "said": category.said[:_LONGEST_NAME],
             "known": category.known,
-            "deciding": category.name in record.decision.categories,
+            "deciding": category.name in decision.categories,
+            "score": verdict.category_score(category.name, decision.sides),
         }
 
 

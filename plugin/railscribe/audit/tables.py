@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0003"
+HEAD = "0004"
 """The revision this version reads and writes. Revisions are zero-padded, so they compare as text."""
 
 VERSION_TABLE = "railscribe_alembic_version"
@@ -217,6 +217,7 @@ records = _evidence(
     _real("engine_ms"),
     _real("decide_ms"),
     _real("total_ms"),
+    _text("rule", nullable=True),
     sa.CheckConstraint("outcome IN ('allow', 'flag', 'block', 'undecided')", name="outcome_known"),
     sa.CheckConstraint("(outcome = 'undecided') = (cause IS NOT NULL)", name="undecided_has_cause"),
     sa.CheckConstraint("user_label IN ('safe', 'unsafe', 'unreadable')", name="user_label_known"),
@@ -245,6 +246,7 @@ record_categories = _evidence(
     _text("said"),
     _flag("known"),
     _flag("deciding"),
+    _real("score"),
     sa.Index(None, "name", "checked_at"),
 )
 

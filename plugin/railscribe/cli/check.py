@@ -120,10 +120,12 @@ def as_dict(record: Record) -> dict[str, Any]:
     return {
         "decision": decision.outcome.value,
         "cause": decision.cause.value if decision.cause else None,
+        "rule": decision.rule,
         "enforcement": record.enforcement.value,
         "user": _side(verdict.user),
         "response": None if verdict.response is None else _side(verdict.response),
         "categories": [category.name for category in verdict.categories],
+        "category_scores": _category_scores(record),
         "trace": verdict.trace,
         "reply": verdict.reply,
         "notes": list(verdict.notes),
@@ -144,6 +146,14 @@ def as_dict(record: Record) -> dict[str, Any]:
     }
 
 
+def _category_scores(record: Record) -> dict[str, float] | None:
+    """Return the score of each of the policy's categories, highest first; ``None`` where they were not scored."""
+    verdict, sides = record.verdict, record.decision.sides
+    scores = {name: verdict.category_score(name, sides) for name in record.rendering.category_names}
+    told = {name: round(score, 6) for name, score in scores.items() if score is not None}
+    return dict(sorted(told.items(), key=lambda item: -item[1])) or None
+
+
 def _side(side: SideVerdict) -> dict[str, Any]:
     return {
         "label": side.label.value,
@@ -160,6 +170,7 @@ def _print(record: Record) -> None:
         if side is not None:
             score = "" if side.score is None else f"  p(unsafe) {side.score:.3f}"
             typer.echo(f"  {name + ':':<12}{side.label.value}{score}")
+    typer.echo(f"  {'rule:':<12}{decision.rule}")
     if record.verdict.categories:
         typer.echo(
             f"  {'categories:':<12}{', '.join(category.name for category in record.verdict.categories)}"

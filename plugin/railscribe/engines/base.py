@@ -45,6 +45,11 @@ class Engine(ABC):
         """Whether it looks at pictures, as far as is known; one that does not raises ModalityError for them."""
         return True
 
+    @property
+    def scores_categories(self) -> bool:
+        """Whether it can score each of a policy's categories, as far as is known (docs/verdicts.md)."""
+        return False
+
     async def start(self) -> None:
         """Make ready what takes long: load weights, warm up. Calling it twice is harmless.
 

@@ -12,6 +12,9 @@ Rules
 3. Categories are written only after *unsafe*, only when asked for, and only if the model would rather write them
    than end there. Where the policy's names are all that it can answer with, it chooses among them, token by
    token; else it writes freely. No name is written twice.
+4. Where each name is to be scored, its shares (``names.py``) are read where it could first stand after a forced
+   *unsafe*, and at each further place that the model's own list opened: docs/verdicts.md says what comes of them.
+   Nothing of this is computed where no policy asks for it.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from typing import Any
 
 from railscribe.engines.forward import Packed, Segment
 from railscribe.engines.greedy import label_tokens
+from railscribe.engines.names import Beginning, Names
+from railscribe.engines.places import Place, shares_at
 from railscribe.engines.sampling import unsafe_share
 from railscribe.errors import BadNumbersError
 from railscribe.values import Label, Side
@@ -67,19 +72,6 @@ class Words:
         )
 
 
-class Names:
-    """The names that may be written, token by token."""
-
-    def __init__(self, names: Sequence[str], tokenizer: Any) -> None:
-        self._names = {tuple(tokenizer.encode(f" {name}", add_special_tokens=False)) for name in names}
-
-    def next(self, written: tuple[int, ...], used: frozenset[tuple[int, ...]]) -> tuple[set[int], bool]:
-        """Return which tokens may follow *written*, the beginning of a name, and whether it is a whole one."""
-        left = [name for name in self._names - used if name[: len(written)] == written]
-        more = {name[len(written)] for name in left if len(name) > len(written)}
-        return more, bool(written) and written in left
-
-
 @dataclass(slots=True, kw_only=True)
 class Question:
     """One exchange to be read: its tokens after the prefix, and what is asked about it."""
@@ -90,6 +82,8 @@ class Question:
     categories: bool
     names: Names | None
     """``None``: the model may write anything."""
+    scored: Names | None = None
+    """The names that each need a score, for which categories must be asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +94,7 @@ class Reading:
     labels: dict[Side, Label]
     scores: dict[Side, float]
     ended: bool = True
+    category_scores: dict[Side, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,10 +111,14 @@ class _Open:
     scores: dict[Side, float]
     writing: bool = False
     """Whether categories are still being written."""
-    name: tuple[int, ...] = ()
-    used: frozenset[tuple[int, ...]] = frozenset()
+    name: Beginning = ()
+    used: frozenset[Beginning] = frozenset()
     begun: int = 0
     ended: bool = True
+    goes_on: float = 1.0
+    """How likely the last comma was."""
+    places: list[Place] = field(default_factory=list)
+    """Where names are to be scored (rule 4)."""
 
 
 @dataclass(slots=True)
@@ -143,9 +142,16 @@ class Reader:
         ]
         while writing := [reply for reply in replies if reply.writing]:
             self._write(writing)
+        scored = self._scored(replies)
         return [
-            Reading(tokens=tuple(reply.tokens), labels=reply.labels, scores=reply.scores, ended=reply.ended)
-            for reply in replies
+            Reading(
+                tokens=tuple(reply.tokens),
+                labels=reply.labels,
+                scores=reply.scores,
+                ended=reply.ended,
+                category_scores=category_scores,
+            )
+            for reply, category_scores in zip(replies, scored, strict=True)
         ]
 
     def _tree(self, question: Question) -> dict[tuple[Label, ...], int]:
@@ -184,6 +190,8 @@ class Reader:
             reply.labels[side], reply.scores[side] = label, score
             reply.tokens.append(words.labels[label])
             path = (*path, label)
+        if question.scored is not None and question.categories:
+            reply.places += self._first_places(question.scored, tree, states, reply.labels)
         if path in tree and Label.UNSAFE in path:
             after_label = states[tree[path]][0]
             line_feed = words.categories[0]
@@ -193,6 +201,29 @@ class Reader:
                 reply.tokens += words.categories
                 reply.begun = len(reply.tokens)
         return reply
+
+    def _first_places(
+        self,
+        names: Names,
+        tree: dict[tuple[Label, ...], int],
+        states: list[Any],
+        labels: dict[Side, Label],
+    ) -> list[Place]:
+        """Return, for each side, where a list begins once that side is called unsafe (rule 4)."""
+        paths: dict[Side, tuple[Label, ...]] = {Side.USER: (Label.UNSAFE,)}
+        if Side.RESPONSE in labels:
+            after_user = self._label(states[tree[Label.UNSAFE,]][-1])[0]
+            paths = {
+                Side.USER: (Label.UNSAFE, after_user),
+                Side.RESPONSE: (labels[Side.USER], Label.UNSAFE),
+            }
+        by_path: dict[tuple[Label, ...], list[Side]] = {}
+        for side, path in paths.items():
+            by_path.setdefault(path, []).append(side)
+        return [
+            Place(names=names, at=tree[path], hidden=states[tree[path]][-1], sides=tuple(sides))
+            for path, sides in by_path.items()
+        ]
 
     def _label(self, hidden: Any) -> tuple[Label, float]:
         rows = self.words.label_rows
@@ -221,6 +252,18 @@ class Reader:
             reply.at = self._add(tokens, reply.at)
         for (reply, _), states in zip(grown, self.packed.run(self._segments[first:]), strict=True):
             reply.hidden = states[-1]
+            if reply.question.scored is not None and reply.tokens[-1] == self.words.comma:
+                sides = tuple(side for side, label in reply.labels.items() if label is Label.UNSAFE)
+                reply.places.append(
+                    Place(
+                        names=reply.question.scored,
+                        at=reply.at,
+                        hidden=reply.hidden,
+                        sides=sides,
+                        used=reply.used,
+                        chance=reply.goes_on,
+                    )
+                )
 
     def _choose(self, reply: _Open) -> None:
         """Write one token of the model's choice, and all that can then only follow."""
@@ -239,7 +282,7 @@ class Reader:
             return
         reply.tokens.append(token)
         if token == self.words.comma:  # no name holds one
-            reply.used, reply.name = used, ()
+            self._note_comma(reply, sorted(more | stops))
             return
         reply.name = (*reply.name, token)
         more, whole = names.next(reply.name, reply.used)
@@ -257,10 +300,51 @@ class Reader:
             reply.writing = reply.ended = False
         else:
             reply.tokens.append(token)
+            reply.name = (*reply.name, token)
+            if token == self.words.comma:
+                reply.name = reply.name[:-1]
+                self._note_comma(reply, None)
+
+    def _note_comma(self, reply: _Open, rows: Sequence[int] | None) -> None:
+        """Begin a new name, and remember how likely that was against *rows* where it matters."""
+        if reply.question.scored is not None:
+            logits = self._logits(reply.hidden, rows)
+            place = self.words.comma if rows is None else rows.index(self.words.comma)
+            reply.goes_on = float(logits.softmax(-1)[place])
+        reply.used, reply.name = reply.used | {reply.name}, ()
+
+    def _scored(self, replies: Sequence[_Open]) -> list[dict[Side, dict[str, float]]]:
+        """Return, by reply, the score of each name on each side: its best share of a place times the side's score."""
+        first = len(self._segments)
+        shares = iter(
+            shares_at(
+                [place for reply in replies for place in reply.places],
+                add=self._add,
+                run=lambda: dict(enumerate(self.packed.run(self._segments[first:]), first)),
+                logits=self._logits,
+                stops=(self.words.comma, *self.words.ends),
+            )
+        )
+        scored: list[dict[Side, dict[str, float]]] = []
+        for reply in replies:
+            best: dict[Side, dict[str, float]] = {}
+            for place in reply.places:
+                its_shares = next(shares)
+                for side in place.sides:
+                    before = best.get(side, {})
+                    best[side] = {
+                        name: max(before.get(name, 0.0), reply.scores[side] * place.chance * share)
+                        for name, share in its_shares.items()
+                    }
+            scored.append(best)
+        return scored
 
     def _best(self, hidden: Any, rows: Sequence[int] | None) -> int:
+        best = int(self._logits(hidden, rows).argmax())
+        return best if rows is None else rows[best]
+
+    def _logits(self, hidden: Any, rows: Sequence[int] | None) -> Any:
         logits = self.packed.network.logits(hidden, rows)
         if not bool(logits.isfinite().all()):
             raise BadNumbersError
-        best = int(logits.argmax())
-        return best if rows is None else rows[best]
+        return logits

@@ -31,9 +31,10 @@ from typing_extensions import Self
 from railscribe.engines.base import Engine
 from railscribe.engines.batching import Batcher, Job
 from railscribe.engines.checkpoint import DEFAULT_ADAPTER, Loaded, load_checkpoint, make_greedy
-from railscribe.engines.forced import Names, Question, Reader, Reading, Words
+from railscribe.engines.forced import Question, Reader, Reading, Words
 from railscribe.engines.forward import Network, Packed
 from railscribe.engines.greedy import Reply, write_reply
+from railscribe.engines.names import Names
 from railscribe.engines.prefixes import Known, PrefixCache
 from railscribe.engines.prompting import Anchors, Prepared, Prompted, size_seen, tokenised
 from railscribe.engines.sampling import token_budget
@@ -48,7 +49,7 @@ from railscribe.errors import (
     SettingsError,
 )
 from railscribe.settings import Settings
-from railscribe.values import Completion, EngineInfo, ImageReading, ImageUse, Request, Side
+from railscribe.values import CategoryScores, Completion, EngineInfo, ImageReading, ImageUse, Request, Side
 
 __all__ = ["Loaded", "Prepared", "TransformersEngine", "load_checkpoint"]
 
@@ -171,6 +172,10 @@ class TransformersEngine(Engine):
     def sees(self) -> bool:
         return self._loaded is None or self._loaded.processor is not None
 
+    @property
+    def scores_categories(self) -> bool:
+        return self._loaded is None or Network.fits(self._loaded)
+
     async def aclose(self) -> None:
         self._batcher.close()
         self._loaded = None
@@ -272,10 +277,14 @@ class TransformersEngine(Engine):
                 ended=reading.ended,
                 tokens=len(reading.tokens),
                 scores=reading.scores,
+                category_scores=reading.category_scores,
                 decoding="forced",
             )
         reply = self._write(job, prompted, known)
-        if reading is not None and known is not None and reply.labels == reading.labels:
+        if reading is None and known is not None and prompted.request.scored_names:
+            reading = self._read_again(prompted, known, reply)
+        alike = reading is not None and reply.labels == reading.labels
+        if alike and known is not None and not prompted.request.flags.thinking:
             known.proven.add(shape)
         return _completion(
             prompted,
@@ -283,6 +292,7 @@ class TransformersEngine(Engine):
             ended=reply.ended,
             tokens=reply.tokens,
             scores=reply.scores,
+            category_scores=reading.category_scores if reading is not None and alike else {},
             decoding="greedy",
         )
 
@@ -301,6 +311,23 @@ class TransformersEngine(Engine):
             self._make_room(error)
             raise _named(error) from error
 
+    def _read_again(self, prompted: Prompted, known: Known, reply: Reply) -> Reading | None:
+        """Return what is read off behind the trace of *reply*, for the scores that writing it does not give."""
+        loaded = self._weights()
+        words = Words.of(loaded.tokenizer, loaded.model.generation_config.eos_token_id)
+        trace, closed, verdict = reply.text.rpartition("</think>")
+        before, answers, _ = verdict.partition("User Safety:")
+        if words is None or not answers:
+            return None
+        question = self._question(prompted)
+        thought = loaded.tokenizer.encode(f"{trace}{closed}{before}", add_special_tokens=False)
+        question.tokens = (*question.tokens, *thought)
+        try:
+            return Reader(Packed(Network(loaded), known.prefix), words).read([question])[0]
+        except Exception as error:
+            self._make_room(error)
+            raise _named(error) from error
+
     def _known(self, key: Hashable, prompted: Prompted, network: Network) -> Known:
         return self.prefixes.get(key, lambda: network.prefix(prompted.ids[: prompted.shared]))
 
@@ -310,12 +337,15 @@ class TransformersEngine(Engine):
 
     def _question(self, prompted: Prompted) -> Question:
         request, tokenizer = prompted.request, self._weights().tokenizer
+        names = Names(request.names, tokenizer) if request.names else None
+        scored = Names(request.scored_names, tokenizer) if request.scored_names else None
         return Question(
             tokens=prompted.ids[prompted.shared :],
             pixels=prompted.inputs.get("pixel_values"),
             response=request.response is not None,
             categories=request.flags.categories,
-            names=Names(request.names, tokenizer) if request.names else None,
+            names=names,
+            scored=scored,
         )
 
     def _use_adapter(self, request: Request) -> None:
@@ -388,12 +418,20 @@ class TransformersEngine(Engine):
 
 
 def _completion(
-    prompted: Prompted, text: str, *, ended: bool, tokens: int, scores: Mapping[Side, float], decoding: str
+    prompted: Prompted,
+    text: str,
+    *,
+    ended: bool,
+    tokens: int,
+    scores: Mapping[Side, float],
+    category_scores: CategoryScores,
+    decoding: str,
 ) -> Completion:
     return Completion(
         text=text,
         finish_reason="stop" if ended else "length",
         scores=scores,
+        category_scores=category_scores,
         image=prompted.prepared.image,
         neutralised=prompted.prepared.neutralised,
         prompt_tokens=len(prompted.ids),

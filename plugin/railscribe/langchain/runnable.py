@@ -23,8 +23,9 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
 
 from railscribe.errors import UsageError
-from railscribe.guard import Caller, Guard
+from railscribe.guard import Caller, Guard, refuse_misfit
 from railscribe.langchain.turns import RefusedError, identity_of, replacement, response_turn, user_turn
+from railscribe.language import told
 from railscribe.parts import Turn
 from railscribe.policy import Policy, load_policy
 from railscribe.settings import OnUndecided, Settings, load_settings
@@ -60,6 +61,7 @@ class GuardRunnable(Runnable[Any, Any]):
             )
         self.guard = guard if isinstance(guard, Guard) else StandingGuard.stand(guard or load_settings())
         self.policy = (load_policy(policy) if isinstance(policy, str) else policy) or self.guard.policy
+        refuse_misfit(self.policy, self.direction, self.guard.engine)
         self.on_undecided = on_undecided
         self.exit_behavior = exit_behavior
 
@@ -105,7 +107,8 @@ class GuardRunnable(Runnable[Any, Any]):
             problem=problem,
         )
         if record.enforcement is Enforcement.REFUSED:
-            raise RefusedError(record, self.policy)
+            # On a thread: the user's language may have to be found.
+            raise RefusedError(record, self.policy, await asyncio.to_thread(told, self.policy, record))
 
     def _exchange(self, value: Any, user: Turn | None) -> tuple[Exchange, Cause | None]:
         settings = self.guard.settings

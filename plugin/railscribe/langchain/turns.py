@@ -5,8 +5,8 @@ Rules
 1. The user's turn is every human message after the last answer; where there is none (an agent is being handed
    a tool's result), the last human messages before it. System messages are the operator's own words.
 2. A response is the text of the last message. One that only calls tools has none and is undecided: ``empty``.
-3. Identity is the ContextVar's where it was set, else what the run says: ``tenant``, ``session``, ``request``
-   and ``subject`` in its metadata, its thread as the session, its id as the request.
+3. Identity is the ContextVar's where it was set, else what the run says: ``tenant``, ``session``, ``request``,
+   ``subject`` and ``language`` in its metadata, its thread as the session, its id as the request.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from railscribe.values import Identity, Record
 class RefusedError(RailscribeError):
     """The guard refused what travelled along the pipe."""
 
-    def __init__(self, record: Record, policy: Policy) -> None:
+    def __init__(self, record: Record, policy: Policy, refusal: str | None = None) -> None:
         why = ", ".join(record.decision.categories) or getattr(record.decision.cause, "value", "")
         super().__init__(
             f"The {record.direction.value} was refused under the policy {policy.name}"
@@ -38,8 +38,8 @@ class RefusedError(RailscribeError):
         )
         self.record_id = record.id
         self.decision = record.decision
-        self.refusal = policy.refusal
-        """What the policy would have the user told."""
+        self.refusal = policy.refusal if refusal is None else refusal
+        """What the policy would have the user told, in the user's language where it has that."""
 
 
 def messages_of(value: object) -> list[BaseMessage]:
@@ -82,12 +82,16 @@ def response_turn(value: object, settings: Settings) -> Turn:
 def identity_of(config: RunnableConfig, run: UUID) -> Identity:
     """Return on whose behalf the run *run* goes (rule 3)."""
     current = current_identity()
-    if current != Identity():
+    if current != Identity(language=current.language):
         return current
     metadata: Mapping[str, Any] = config.get("metadata") or {}
     named = {
-        key: str(metadata[key]) for key in ("tenant", "session", "request", "subject") if metadata.get(key)
+        key: str(metadata[key])
+        for key in ("tenant", "session", "request", "subject", "language")
+        if metadata.get(key)
     }
+    if current.language:
+        named["language"] = current.language
     thread = metadata.get("thread_id") or (config.get("configurable") or {}).get("thread_id")
     if thread:
         named.setdefault("session", str(thread))

@@ -21,9 +21,9 @@ Rules
 6. A ``Response Safety`` that nobody asked for is ignored with a note when it says safe, and makes the reply
    unreadable when it says unsafe.
 7. Categories beside two safe labels contradict them: unreadable.
-8. A category that the policy does not know is kept in the model's words and marked unknown; it is never
-   dropped, so an unsafe verdict cannot lose its reason. Whatever it calls sexual content with minors is
-   ``Sexual (minor)``, since that one must block under every policy.
+8. Names are matched to the policy's by the rules of :mod:`railscribe.nemotron.names`. A category that the
+   policy does not know is kept in the model's words and marked unknown; it is never dropped, so an unsafe
+   verdict cannot lose its reason.
 9. The trace decides nothing: the model's verdict may contradict it. Where the trace plainly comes to another
    label (``railscribe.nemotron.conclusion``), a note says so.
 
@@ -37,8 +37,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from railscribe.nemotron.conclusion import concluded
-from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, names_sexual_minor
-from railscribe.values import Category, Cause, Label, Side, SideVerdict, Verdict
+from railscribe.nemotron.names import match_name
+from railscribe.values import CategoryScores, Cause, Label, Side, SideVerdict, Verdict
 
 _OPEN, _CLOSE = "<think>", "</think>"
 _FIELD = re.compile(r"(User Safety|Response Safety|Safety Categories):(.*)", re.DOTALL)
@@ -72,11 +72,12 @@ def parse_reply(
     finish_reason: str | None = "stop",
     category_names: Sequence[str] = (),
     scores: Mapping[Side, float] | None = None,
+    category_scores: CategoryScores | None = None,
 ) -> Verdict:
     """Read *text*, the model's whole reply, as a verdict; unreadable with its cause where it is none.
 
     *category_names* are the names of the policy it was asked about, *scores* the engine's probabilities of
-    unsafe. Never raises.
+    unsafe, *category_scores* those it gave each of the names. Never raises.
     """
     trace, body, broken = _split_trace(text)
     # Rule 2: a trace cut short is a truncated reply first and an unclosed tag second.
@@ -84,10 +85,12 @@ def parse_reply(
     answer = cut_short or broken or _answer(body, response_sent=response_sent)
     if isinstance(answer, Cause):
         return unreadable(answer, response_sent=response_sent, reply=text, trace=trace)
-    categories = [_category(name, category_names) for name in answer.names]
+    categories = [match_name(name, category_names) for name in answer.names]
     notes = list(answer.notes)
     if any(not category.known for category in categories):
         notes.append("unknown_category")
+    if any(category.near for category in categories):
+        notes.append("near_category")
     if _contradicts(trace, answer):
         notes.append("trace_contradicts")
     scores = scores or {}
@@ -101,6 +104,7 @@ def parse_reply(
         trace=trace,
         reply=text,
         notes=tuple(notes),
+        category_scores=category_scores or {},
     )
 
 
@@ -191,22 +195,3 @@ def _contradicts(trace: str | None, answer: _Answer) -> bool:
         label is not None and concluded(trace or "", side) not in (None, label)
         for side, label in answered.items()
     )
-
-
-def _category(said: str, names: Sequence[str]) -> Category:
-    """Match what the model wrote to a name it was asked about, or else to a built-in one (rule 8).
-
-    The model shortens and re-cases names ("Criminal planning"), so after the name itself comes the only name
-    that begins so. A whole name stands for itself alone: "sexual" under a policy without it is not short for
-    "Sexual (minor)".
-    """
-    known = dict.fromkeys((*names, *BUILTIN_CATEGORIES))
-    folded = said.casefold()
-    same = [name for name in known if name == said] or [name for name in known if name.casefold() == folded]
-    if not same and names_sexual_minor(said):
-        same = [SEXUAL_MINOR]
-    begins = [name for name in known if re.match(re.escape(folded) + r"\b", name.casefold())]
-    if not same and len(begins) == 1:
-        same = begins
-    name = same[0] if same else said
-    return Category(name=name, said=said, known=name in names)

@@ -41,6 +41,7 @@ def build_request(exchange: Exchange, rendering: Rendering, flags: Flags) -> Req
         flags=flags,
         neutralised=tuple(markers),
         names=rendering.category_names if rendering.closed else None,
+        scored_names=rendering.category_names if rendering.scores_categories else (),
     )
 
 

@@ -5,15 +5,19 @@
 from railscribe.policy.decide import decide
 from railscribe.policy.document import Policy, PolicyCategory, parse_policy
 from railscribe.policy.load import load_policy, policy_documents, ready_policies
-from railscribe.policy.render import render
+from railscribe.policy.refusal import refusal_for, refusals_of
+from railscribe.policy.render import mode_reason, render
 
 __all__ = [
     "Policy",
     "PolicyCategory",
     "decide",
     "load_policy",
+    "mode_reason",
     "parse_policy",
     "policy_documents",
     "ready_policies",
+    "refusal_for",
+    "refusals_of",
     "render",
 ]

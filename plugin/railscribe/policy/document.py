@@ -7,10 +7,11 @@ Rules
 2. The built-in categories apply unless ``builtin: false``; ``suppressed`` takes single ones out. Listing a
    built-in under ``categories`` restates it with a definition or an action of its own.
 3. ``Sexual (minor)`` is always in, always blocks, and can be neither suppressed, allowed, redefined nor
-   softened, under whatever name.
+   softened, under whatever name, by no action, threshold or parent.
 4. A policy that would tell the model nothing, or act on nothing, does not compile.
 5. The digest is that of the canonical document: every field, defaults filled in, sorted keys, no white space.
    A field that came later counts only where it is set, so that no older document changes its digest.
+   What a category inherits is filled in as if it were written.
 6. What the model reads is plain lines: no line break and no marker of the chat template inside a text, so a
    document cannot forge a section of its own rendering.
 """
@@ -24,12 +25,18 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from railscribe.errors import PolicyError
-from railscribe.policy.schema import Document, DocumentCategory, problems
+from railscribe.policy.checks import problems
+from railscribe.policy.families import HIGHEST_FOR_MINOR, Families
+from railscribe.policy.schema import Document
 from railscribe.reasoning import Band, ReasoningPlan
-from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, SEXUAL_MINOR_DEFINITION, names_sexual_minor
+from railscribe.taxonomy import SEXUAL_MINOR, SEXUAL_MINOR_DEFINITION, names_sexual_minor
 from railscribe.values import Action, Direction, Side
 
-_ADDED = ("reasoning", "review_band", "threshold")
+_ADDED = ("reasoning", "review_band", "threshold", "languages", "applies_to", "refusals")
+_ADDED_TO_CATEGORIES = ("parent", "threshold", "examples", "refusals")
+
+ByLanguage = tuple[tuple[str, str], ...]
+"""Texts by language, sorted by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +46,12 @@ class PolicyCategory:
     name: str
     definition: str | None
     action: Action
+    parent: str | None = None
+    threshold: float | None = None
+    """The score from which it acts, its own or inherited; ``None``: it acts when the model names it."""
+    examples: tuple[str, ...] = ()
+    """Never rendered."""
+    refusals: ByLanguage = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +79,25 @@ class Policy:
     """Scores at which what would be allowed is flagged."""
     threshold: float | None = None
     """The score from which a side counts as unsafe; ``None`` goes by the model's label."""
+    languages: tuple[str, ...] = ()
+    applies_to: tuple[str, ...] | None = None
+    """Of input, output and tools; ``None``: input and output."""
+    refusals: ByLanguage = ()
 
     def __post_init__(self) -> None:
         # Rule 3 holds for a policy built or changed in code as well.
-        floor = PolicyCategory(name=SEXUAL_MINOR, definition=SEXUAL_MINOR_DEFINITION, action=Action.BLOCK)
-        if floor not in self.categories:
+        floor = self.category(SEXUAL_MINOR)
+        if (
+            floor is None
+            or (floor.definition, floor.action) != (SEXUAL_MINOR_DEFINITION, Action.BLOCK)
+            or (floor.threshold or 0.0) > HIGHEST_FOR_MINOR
+        ):
             raise PolicyError(f"{SEXUAL_MINOR!r} belongs to every policy, as it is defined, and blocks.")
 
     def canonical(self) -> str:
         """Return the document as canonical JSON (rule 5)."""
-        fields = asdict(self)
-        said = {name: value for name, value in fields.items() if value is not None or name not in _ADDED}
+        said = _said(asdict(self), _ADDED)
+        said["categories"] = [_said(category, _ADDED_TO_CATEGORIES) for category in said["categories"]]
         return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @property
@@ -91,6 +112,32 @@ class Policy:
     def category(self, name: str) -> PolicyCategory | None:
         """Return the category called *name*."""
         return next((category for category in self.categories if category.name == name), None)
+
+    def applies(self, direction: Direction) -> bool:
+        """Return whether a rail in *direction* may decide by this policy."""
+        return self.applies_to is None or direction.value in self.applies_to
+
+    @property
+    def scores_categories(self) -> bool:
+        """Whether it can only be decided with a score for each of its categories."""
+        return any(category.threshold is not None for category in self.categories)
+
+    def line(self, category: PolicyCategory) -> tuple[PolicyCategory, ...]:
+        """Return *category*, its parent, and so on up."""
+        line = [category]
+        while (above := self.category(line[-1].parent or "")) is not None and above not in line:
+            line.append(above)
+        return tuple(line)
+
+    def acts_when_named(self, category: PolicyCategory) -> bool:
+        """Return whether *category* acts on the model's naming it alone, whatever its score.
+
+        So does one whose parent does, where its threshold can only tighten, and ``Sexual (minor)``.
+        """
+        return any(
+            one.threshold is None or names_sexual_minor(f"{one.name}: {one.definition}")
+            for one in self.line(category)
+        )
 
 
 def parse_policy(document: Mapping[str, Any], *, lines: Mapping[str, int] | None = None) -> Policy:
@@ -117,17 +164,13 @@ def _place(field: str, lines: Mapping[str, int]) -> str:
 
 
 def _freeze(document: Document) -> Policy:
-    restated = {category.name: category for category in document.categories}
-    names = [name for name in BUILTIN_CATEGORIES if document.builtin and name not in document.suppressed]
-    names += [name for name in restated if name not in names]
-    if SEXUAL_MINOR not in names:
-        names.append(SEXUAL_MINOR)
+    families = Families.of(document)
     return Policy(
         name=document.name,
         version=document.version,
         description=document.description,
         mode=document.mode,
-        categories=tuple(_category(name, restated.get(name), document.action) for name in names),
+        categories=tuple(_category(name, families) for name in families.names),
         builtin=document.builtin,
         suppressed=tuple(document.suppressed),
         disallowed=tuple(document.disallowed),
@@ -139,17 +182,37 @@ def _freeze(document: Document) -> Policy:
         reasoning=None if document.reasoning is None else document.reasoning.plan(),
         review_band=document.review_band,
         threshold=document.threshold,
+        languages=tuple(sorted(document.languages)),
+        applies_to=None if document.applies_to is None else tuple(sorted(set(document.applies_to))),
+        refusals=_by_language(document.refusals),
     )
 
 
-def _category(name: str, restated: DocumentCategory | None, default: Action) -> PolicyCategory:
-    definition = restated.definition if restated else None
-    action = (restated.action if restated else None) or default
-    if name == SEXUAL_MINOR:
-        definition = SEXUAL_MINOR_DEFINITION
-    if names_sexual_minor(f"{name}: {definition}"):
-        action = Action.BLOCK
-    return PolicyCategory(name=name, definition=definition, action=action)
+def _category(name: str, families: Families) -> PolicyCategory:
+    written = families.written.get(name)
+    definition = written.definition if written else None
+    return PolicyCategory(
+        name=name,
+        definition=SEXUAL_MINOR_DEFINITION if name == SEXUAL_MINOR else definition,
+        action=families.action(name),
+        parent=families.parent(name),
+        threshold=families.threshold(name),
+        examples=tuple(written.examples) if written else (),
+        refusals=_by_language(written.refusals) if written else (),
+    )
+
+
+def _by_language(texts: Mapping[str, str]) -> ByLanguage:
+    return tuple(sorted(texts.items()))
+
+
+def _said(fields: dict[str, Any], added: tuple[str, ...]) -> dict[str, Any]:
+    """Return *fields* without those of *added* that are not set (rule 5), texts by language as such."""
+    return {
+        name: dict(value) if name == "refusals" else value
+        for name, value in fields.items()
+        if name not in added or (value is not None and value != ())
+    }
 
 
 def _ordered(sides: list[Side]) -> tuple[Side, ...]:

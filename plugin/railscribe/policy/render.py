@@ -6,9 +6,10 @@ Rules (docs/contract.md, "Policies")
    that.
 2. Mode A (``policy``) has the shape the model card shows: header, name, description, disallowed, allowed.
    The header's second sentence is used only with thinking. All built-in categories fall away in this mode, so
-   those that apply are restated.
+   those that apply are restated. Examples, parents and thresholds are ours and never rendered.
 3. Mode B (``taxonomy``) is a list of names with a clarifier in brackets, then the allow-list.
-4. ``auto`` is builtin where nothing was changed, mode A where behaviours are written out, else mode B.
+4. ``auto`` is builtin where nothing was changed, mode A where behaviours are written out, else mode B;
+   :func:`mode_reason` says which and why.
 5. Every rendering restates ``Sexual (minor)``.
 """
 
@@ -48,6 +49,7 @@ def render(policy: Policy, *, thinking: bool = False) -> Rendering:
         text_digest=hashlib.sha256(text.encode()).hexdigest(),
         category_names=tuple(category.name for category in policy.categories),
         closed=mode is not Mode.POLICY or not policy.disallowed,
+        scores_categories=policy.scores_categories,
     )
 
 
@@ -60,11 +62,34 @@ def mode_of(policy: Policy) -> Mode:
     return Mode.BUILTIN if _is_builtin(policy) else Mode.TAXONOMY
 
 
+def mode_reason(policy: Policy) -> str:
+    """Return why *policy* travels in its mode, in words."""
+    mode = mode_of(policy)
+    if policy.mode != "auto":
+        return f"the document asks for mode {mode.value}"
+    written = [name for name in ("disallowed", "allowed") if getattr(policy, name)]
+    if written:
+        return f"behaviours are written out ({' and '.join(written)}), which mode policy carries"
+    if mode is Mode.BUILTIN:
+        return "nothing that the model reads differs from its built-in categories"
+    changes = {
+        "categories of its own": [c.name for c in policy.categories if c.name not in BUILTIN_CATEGORIES],
+        "built-in ones restated": [c.name for c in policy.categories if _restates(c)],
+        "built-in ones left out": set(BUILTIN_CATEGORIES) - {c.name for c in policy.categories},
+    }
+    told = ", ".join(f"{len(names)} {what}" for what, names in changes.items() if names)
+    return f"only categories differ from the built-in ones ({told}), which mode taxonomy carries"
+
+
+def _restates(category: PolicyCategory) -> bool:
+    builtin = category.name in BUILTIN_CATEGORIES and category.name != SEXUAL_MINOR
+    return builtin and category.definition is not None
+
+
 def _is_builtin(policy: Policy) -> bool:
     # Actions are ours and never reach the model, so they alone do not change what it must read.
     names = tuple(category.name for category in policy.categories)
-    restated = [c for c in policy.categories if c.definition and c.name != SEXUAL_MINOR]
-    return names == BUILTIN_CATEGORIES and not restated
+    return names == BUILTIN_CATEGORIES and not any(map(_restates, policy.categories))
 
 
 def _clause(category: PolicyCategory, pattern: str) -> str:

@@ -23,7 +23,8 @@ from nemoguardrails.actions.rail_outcome import RailOutcome
 
 from railscribe.errors import RailscribeError
 from railscribe.guard import Caller, Guard
-from railscribe.policy import Policy
+from railscribe.language import told
+from railscribe.policy import Policy, refusals_of
 from railscribe.rails.configuration import Configuration
 from railscribe.rails.turns import Events, host_turns, read_exchange
 from railscribe.standing import StandingGuard
@@ -43,7 +44,9 @@ def init(app: LLMRails) -> None:
     configuration = Configuration.of(app.config)
     if gap := configuration.gap:
         logger.warning(gap)
-    attach(app, StandingGuard.stand(configuration.settings), configuration)
+    guard = StandingGuard.stand(configuration.settings)
+    configuration.refuse_misfits(guard)
+    attach(app, guard, configuration)
 
 
 def attach(app: LLMRails, guard: Guard, configuration: Configuration | None = None) -> None:
@@ -129,22 +132,22 @@ class Rails:
             caller=caller,
             problem=problem,
         )
-        return _outcome(record, policy)
+        # On a thread: the user's language may have to be found.
+        refused = record.enforcement is Enforcement.REFUSED
+        refusal = await asyncio.to_thread(told, policy, record) if refused else policy.refusal
+        return _outcome(record, policy, refusal)
 
     def _is_own_refusal(self, bot_message: object) -> bool:
         # A stream carries the input rail's refusal past the output rail, where it would be judged once more.
-        refusals = {
-            self.guard.policy.refusal,
-            *(policy.refusal for policy in self.configuration.policies.values()),
-        }
-        return isinstance(bot_message, str) and bot_message in refusals
+        policies = (self.guard.policy, *self.configuration.policies.values())
+        return isinstance(bot_message, str) and any(bot_message in refusals_of(policy) for policy in policies)
 
 
 def _flow(direction: Direction) -> str:
     return f"railscribe check {direction.value}"
 
 
-def _outcome(record: Record, policy: Policy) -> RailOutcome:
+def _outcome(record: Record, policy: Policy, refusal: str) -> RailOutcome:
     decision = record.decision
     refused = record.enforcement is Enforcement.REFUSED
     why = ", ".join(decision.categories) or (decision.cause.value if decision.cause else "")
@@ -155,9 +158,10 @@ def _outcome(record: Record, policy: Policy) -> RailOutcome:
         "enforcement": record.enforcement.value,
         "cause": decision.cause.value if decision.cause else None,
         "categories": list(decision.categories),
+        "rule": decision.rule,
         "policy": policy.name,
         "policy_digest": policy.digest,
-        "refusal": policy.refusal,
+        "refusal": refusal,
         "message": f"The {record.direction.value} was refused under the policy {policy.name} ({reason}).",
     }
     return (RailOutcome.block if refused else RailOutcome.allow)(reason=reason, metadata=metadata)
@@ -170,6 +174,7 @@ def _refusal_without_record(policy: Policy) -> RailOutcome:
         "enforcement": Enforcement.REFUSED.value,
         "cause": Cause.NOT_RUN.value,
         "categories": [],
+        "rule": "",
         "policy": policy.name,
         "policy_digest": policy.digest,
         "refusal": policy.refusal,

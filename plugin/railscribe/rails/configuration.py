@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from nemoguardrails import RailsConfig
 from nemoguardrails.utils import _get_flow_params, _normalize_flow_id
@@ -23,13 +23,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import Self
 
 from railscribe.errors import PolicyError, SettingsError
+from railscribe.guard import Guard, refuse_misfit
 from railscribe.policy import Policy, load_policy
 from railscribe.settings import OnUndecided, Settings, load_settings
 from railscribe.values import Direction
 
 _FLOWS = ("railscribe check input", "railscribe check output")
 _AWAITED = re.compile(
-    r"^\s*(?:await )?railscribe check (?:input|output) \$policy\s*=\s*[\"']([^\"']+)[\"']", re.MULTILINE
+    r"^\s*(?:await )?railscribe check (input|output)\b(?: *\(?\$policy\s*=\s*[\"']([^\"']+)[\"'])?",
+    re.MULTILINE,
 )
 
 
@@ -55,6 +57,8 @@ class Configuration:
     """What the host will show unchecked, in a sentence."""
     policies: dict[str, Policy] = field(default_factory=dict)
     """Those named by flows so far; read once."""
+    rails: tuple[tuple[Direction, str | None], ...] = ()
+    """The rails that the configuration runs, each with the policy that it names."""
 
     @classmethod
     def of(cls, config: RailsConfig) -> Self:
@@ -78,12 +82,31 @@ class Configuration:
             Direction.INPUT: switches.input.on_undecided,
             Direction.OUTPUT: switches.output.on_undecided,
         }
-        configuration = cls(settings=settings, on_undecided=on_undecided, folders=folders, gap=_gap(config))
-        for name in _policies_named(config):
-            configuration._named(name)
+        configuration = cls(
+            settings=settings,
+            on_undecided=on_undecided,
+            folders=folders,
+            gap=_gap(config),
+            rails=tuple(_rails(config)),
+        )
+        for _, name in configuration.rails:
+            configuration.policy(name, default=None)
         return configuration
 
-    def policy(self, name: str | None, default: Policy) -> Policy:
+    def refuse_misfits(self, guard: Guard) -> None:
+        """Refuse a rail whose policy cannot decide by *guard*, which would refuse all that comes.
+
+        Raises:
+            PolicyError: a policy does not apply to the rail's direction, or needs scores that the engine never gives.
+        """
+        for direction, name in self.rails:
+            refuse_misfit(self.policy(name, guard.policy), direction, guard.engine)
+
+    @overload
+    def policy(self, name: str | None, default: Policy) -> Policy: ...
+    @overload
+    def policy(self, name: str | None, default: None) -> Policy | None: ...
+    def policy(self, name: str | None, default: Policy | None) -> Policy | None:
         """Return the policy called *name*; *default* where the flow names none.
 
         Raises:
@@ -139,17 +162,23 @@ def _resolve(name: str, folders: tuple[Path, ...]) -> str:
     return name
 
 
-def _policies_named(config: RailsConfig) -> Iterator[str]:
-    """Yield the policies that *config*'s rails name, as NeMo itself reads them."""
+def _rails(config: RailsConfig) -> Iterator[tuple[Direction, str | None]]:
+    """Yield the rails of ours that *config* runs, with the policies they name, as NeMo itself reads them."""
     for flow in (*config.rails.input.flows, *config.rails.output.flows):
         if _normalize_flow_id(flow) in _FLOWS:
+            direction = _direction(_normalize_flow_id(flow))
             parameters = _get_flow_params(flow)
             if set(parameters) - {"policy"} or None in parameters.values():
                 raise PolicyError(
                     f"The rail {flow!r} takes one parameter.",
                     hint=f"Write {_normalize_flow_id(flow)} $policy=NAME.",
                 )
-            yield from parameters.values()
+            yield direction, parameters.get("policy")
     if config.colang_version != "1.0":
         for flow in config.flows:
-            yield from _AWAITED.findall(getattr(flow, "source_code", None) or "")
+            for word, name in _AWAITED.findall(getattr(flow, "source_code", None) or ""):
+                yield _direction(word), name or None
+
+
+def _direction(flow: str) -> Direction:
+    return Direction(flow.rpartition(" ")[2])

@@ -1,0 +1,194 @@
+"""The contradictions of a policy document, each with its field.
+
+The rules are those of :mod:`railscribe.policy.document`; this module finds every breach and names its field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+
+from railscribe.policy.families import HIGHEST_FOR_MINOR, Families
+from railscribe.policy.fields import nearest
+from railscribe.policy.schema import Document, DocumentCategory, DocumentReasoning, DocumentSides
+from railscribe.reasoning import ReasoningFor
+from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, names_sexual_minor
+from railscribe.values import SEVERITY, Action
+
+_MINOR_BLOCKS = f"this is {SEXUAL_MINOR!r}, which always blocks, under any name; leave minors out of it"
+
+
+class Problem(NamedTuple):
+    """One thing wrong with a document: the field's dotted path (empty for the whole) and a message."""
+
+    field: str
+    message: str
+
+
+def problems(document: Mapping[str, Any]) -> tuple[Document | None, list[Problem]]:
+    """Return *document* as read, where its fields could be, and everything that is wrong with it."""
+    try:
+        read = Document.model_validate(dict(document))
+    except ValidationError as error:
+        return None, list(_misfits(error))
+    return read, [problem for check in _CHECKS for problem in check(read)]
+
+
+def _misfits(error: ValidationError) -> Iterator[Problem]:
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        loc = problem["loc"]
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"no such field{nearest(str(loc[-1]), _fields_beside(loc))}"
+        elif problem["type"] == "string_type":
+            message = "must be text; put it in quotes"  # YAML reads 1.10 as 1.1 and no as false
+        elif problem["type"] == "missing":
+            message = "is missing"
+        yield Problem(".".join(str(part) for part in loc), message)
+
+
+def _fields_beside(loc: tuple[int | str, ...]) -> Iterable[str]:
+    model: type[BaseModel] = Document
+    if len(loc) > 1:
+        nested: dict[str, type[BaseModel]] = {"categories": DocumentCategory, "reasoning": DocumentReasoning}
+        model = nested.get(str(loc[0]), DocumentSides)
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _check_categories(document: Document) -> Iterator[Problem]:
+    seen: set[str] = set()
+    builtin = {name.casefold(): name for name in BUILTIN_CATEGORIES}
+    for number, category in enumerate(document.categories):
+        field, folded = f"categories.{number}.name", category.name.casefold()
+        if folded in seen:
+            yield Problem(field, f"{category.name!r} is listed twice")
+        seen.add(folded)
+        if builtin.get(folded, category.name) != category.name:
+            yield Problem(field, f"write the built-in category as {builtin[folded]!r}")
+
+
+def _check_suppressed(document: Document) -> Iterator[Problem]:
+    if document.suppressed and not document.builtin:
+        yield Problem("suppressed", "with builtin: false there is no built-in category to take out")
+    for number, name in enumerate(document.suppressed):
+        field = f"suppressed.{number}"
+        if names_sexual_minor(name):
+            yield Problem(field, f"{SEXUAL_MINOR!r} cannot be suppressed by any policy")
+        elif name not in BUILTIN_CATEGORIES:
+            yield Problem(field, f"{name!r} is no built-in category{nearest(name, BUILTIN_CATEGORIES)}")
+        elif name in {category.name for category in document.categories}:
+            yield Problem(field, f"{name!r} is also listed under categories")
+        elif name in document.suppressed[:number]:
+            yield Problem(field, f"{name!r} is listed twice")
+
+
+def _check_minor(document: Document) -> Iterator[Problem]:
+    for number, category in enumerate(document.categories):
+        if category.name == SEXUAL_MINOR and category.definition:
+            yield Problem(f"categories.{number}.definition", f"{SEXUAL_MINOR!r} keeps its own definition")
+        weaker = category.action not in (None, Action.BLOCK)
+        if weaker and names_sexual_minor(f"{category.name}: {category.definition}"):
+            yield Problem(f"categories.{number}.action", _MINOR_BLOCKS)
+    permissive = {f"allowed.{number}": clause for number, clause in enumerate(document.allowed)}
+    for field, text in {"description": document.description, **permissive}.items():
+        if names_sexual_minor(text):
+            yield Problem(
+                field, f"{SEXUAL_MINOR!r} cannot be allowed by any policy; say it without naming the two"
+            )
+
+
+def _check_families(document: Document) -> Iterator[Problem]:
+    families = Families.of(document)
+    for number, category in enumerate(document.categories):
+        field, parent = f"categories.{number}", category.parent
+        line = families.ancestors(category.name)
+        if parent is not None and parent not in families.names:
+            yield Problem(
+                f"{field}.parent",
+                f"{parent!r} is no category of this policy{nearest(parent, families.names)}",
+            )
+        elif category.name in line:
+            round_ = ", ".join(map(repr, (category.name, *line)))
+            yield Problem(f"{field}.parent", f"leads back to the category itself: {round_}")
+        elif parent is not None:
+            yield from _softened(category, parent, families, field)
+
+
+def _softened(category: DocumentCategory, parent: str, families: Families, field: str) -> Iterator[Problem]:
+    """Yield what *category* would do less than its *parent* does."""
+    action, threshold = families.action(parent), families.threshold(parent)
+    if category.action is not None and SEVERITY.index(category.action) < SEVERITY.index(action):
+        yield Problem(
+            f"{field}.action", f"is softer than {action.value}, its parent's; a child may only tighten"
+        )
+    if category.threshold is not None and threshold is not None and category.threshold > threshold:
+        yield Problem(
+            f"{field}.threshold",
+            f"is above {threshold:g}, its parent's; a child may only tighten, which is lower",
+        )
+
+
+def _check_thresholds(document: Document) -> Iterator[Problem]:
+    families = Families.of(document)
+    for number, category in enumerate(document.categories):
+        if category.threshold is None:
+            continue
+        field, line = f"categories.{number}.threshold", [category.name, *families.ancestors(category.name)]
+        if category.threshold > HIGHEST_FOR_MINOR and any(map(families.is_minor, line)):
+            yield Problem(field, f"{SEXUAL_MINOR!r}, under any name, takes none above {HIGHEST_FOR_MINOR:g}")
+        if families.action(category.name) is Action.ALLOW:
+            yield Problem(field, "is without effect on a category that is allowed")
+
+
+def _check_behaviours(document: Document) -> Iterator[Problem]:
+    disallowed = {clause.casefold() for clause in document.disallowed}
+    for number, clause in enumerate(document.allowed):
+        if clause.casefold() in disallowed:
+            yield Problem(f"allowed.{number}", "the same behaviour stands under disallowed")
+
+
+def _check_mode(document: Document) -> Iterator[Problem]:
+    added = any(c.definition or c.name not in BUILTIN_CATEGORIES for c in document.categories)
+    added = added or bool(document.disallowed or document.allowed)
+    if document.mode == "builtin" and (added or document.suppressed or not document.builtin):
+        yield Problem("mode", "builtin sends the model no text, so only actions can be changed")
+    if document.mode == "taxonomy" and document.disallowed:
+        yield Problem("mode", "taxonomy has no place for 'disallowed'; write each as a category")
+
+
+def _check_substance(document: Document) -> Iterator[Problem]:
+    if document.unlisted_action is Action.ALLOW:
+        yield Problem("unlisted_action", "may be block or flag; an unsafe verdict is not allowed unnamed")
+    kept = set(BUILTIN_CATEGORIES) - {SEXUAL_MINOR, *document.suppressed} if document.builtin else set()
+    if not (kept or document.categories or document.disallowed):
+        yield Problem("", "the policy forbids nothing: give it categories or disallowed behaviours")
+    acting = any(category.action not in (None, Action.ALLOW) for category in document.categories)
+    if document.action is Action.ALLOW and not (acting or document.disallowed):
+        yield Problem("action", "allow leaves every category without effect; block or flag at least one")
+
+
+def _check_reasoning(document: Document) -> Iterator[Problem]:
+    reasoning = document.reasoning
+    if reasoning is None:
+        return
+    if (reasoning.applies_to is ReasoningFor.SAMPLE) != (reasoning.sample is not None):
+        yield Problem(
+            "reasoning.sample", "goes with 'for: sample', a share such as 0.05, and with nothing else"
+        )
+    if reasoning.applies_to is ReasoningFor.BAND and document.review_band is None:
+        yield Problem("reasoning.for", "band needs a review_band, such as [0.3, 0.7]")
+
+
+_CHECKS = (
+    _check_categories,
+    _check_suppressed,
+    _check_minor,
+    _check_families,
+    _check_thresholds,
+    _check_behaviours,
+    _check_mode,
+    _check_substance,
+    _check_reasoning,
+)
