@@ -89,6 +89,9 @@ def mlcommons_hazard(name: str) -> str | None:
 LANGUAGES: tuple[str, ...] = ("en", "ar", "de", "es", "fr", "hi", "it", "ja", "ko", "nl", "th", "zh")
 """The model card's languages, ISO 639-1."""
 
+ANNOUNCED_LANGUAGES = (*LANGUAGES, "pt", "ru")
+"""Those, and the two that its announcement names instead of Dutch and Thai."""
+
 _MINORS = re.compile(
     r"\b(?:minors?|child(?:ren)?|kids?|kiddies?|(?:pre-?)?teen\w*|under-? ?age\w*|juveniles?|infants?"
     r"|toddlers?|bab(?:y|ies)|adolescents?|(?:school-? ?|little |young )(?:girls?|boys?|children)"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from railscribe.cli import policy_test
+from railscribe.cli import policy_lint, policy_test
 
 app = typer.Typer(
     help="Policies: what they say, and what becomes of them.", no_args_is_help=True, rich_markup_mode=None
 )
+app.command("lint")(policy_lint.lint_policies)
 app.command("test")(policy_test.run_cases)

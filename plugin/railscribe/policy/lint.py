@@ -1,0 +1,398 @@
+"""What a policy says that will not work as its author means it, each with a code (docs/diagnostics.md).
+
+Rules
+
+1. Errors are what cannot work; warnings what a small guard model is known to get wrong; notes what is worth knowing.
+2. A document that does not read as a policy is linted as far as it goes: each breach is an error with its line.
+3. The evidence behind a rule stands in its docstring, what to write instead in its hint. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from railscribe.errors import PolicyError
+from railscribe.policy.checks import problems
+from railscribe.policy.diagnostics import Diagnostic, Severity
+from railscribe.policy.document import Policy, parse_policy
+from railscribe.policy.fields import nearest
+from railscribe.policy.render import render
+from railscribe.policy.wording import count_words, near_duplicates, share, stems
+from railscribe.taxonomy import ANNOUNCED_LANGUAGES, BUILTIN_CATEGORIES
+
+ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
+_MANY_WORDS = 40
+_MANY_CATEGORIES = 100
+_ROOM_FOR_EXCHANGE = 0.5
+"""Share of the context that a policy should leave."""
+_NUMBER = re.compile(r"^S\s?\d{1,2}\b|\bS\s?\d{1,2}(?=\s*[:.)\-\N{EN DASH}])")
+_EXAMPLE = re.compile(
+    r"\b(?:such as|for example|for instance|e\.\s?g\.|like\s+[\"'\N{LEFT DOUBLE QUOTATION MARK}])|"
+    r"[\"\N{LEFT DOUBLE QUOTATION MARK}][^\"\N{RIGHT DOUBLE QUOTATION MARK}]{3,}[\"\N{RIGHT DOUBLE QUOTATION MARK}]",
+    re.IGNORECASE,
+)
+_EXCEPTION = re.compile(
+    r"\b(?:unless|except(?:ing| for)?|apart from|other than|but not|excluding)\b", re.IGNORECASE
+)
+_NEGATION = re.compile(r"\b(?:not|never|no|don't|without|cannot|can't)\b", re.IGNORECASE)
+_SENTENCE = re.compile(r"[.!?]\s+\S")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """What is known of the engine that will read the policy."""
+
+    name: str
+    scores: bool = True
+    """Whether it gives a score for a side, as far as is known."""
+    scores_categories: bool = True
+    """Whether it can score each category."""
+    context_tokens: int | None = None
+    count_tokens: Callable[[str], int] | None = None
+    """How many tokens a text has; without it, a quarter of its characters is taken for that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """One wording of the document, and where it stands."""
+
+    field: str
+    text: str
+
+
+def lint(
+    document: Mapping[str, Any],
+    *,
+    lines: Mapping[str, int] | None = None,
+    file: str | None = None,
+    reader: Reader | None = None,
+) -> list[Diagnostic]:
+    """Return what is to be said of *document*, as YAML or JSON gives it, in the order of its lines.
+
+    *lines* tells where each field stands, by its dotted path; *reader* what will read it, where that is known.
+    """
+    told = _Teller(lines or {}, file)
+    try:
+        policy = parse_policy(document)
+    except PolicyError:
+        found = list(_broken(document, told))
+    else:
+        found = [each for rule in _RULES for each in rule(policy, document, told)]
+        if reader is not None:
+            found += _for_reader(policy, reader, told)
+    order = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
+    return sorted(found, key=lambda each: (each.line or 0, order[each.severity], each.code, each.message))
+
+
+class _Teller:
+    """Makes diagnostics about fields of one document."""
+
+    def __init__(self, lines: Mapping[str, int], file: str | None) -> None:
+        self._lines = lines
+        self._file = file
+
+    def __call__(
+        self, code: str, severity: Severity, field: str, message: str, hint: str | None = None
+    ) -> Diagnostic:
+        where = field
+        while where and where not in self._lines:
+            where = where.rpartition(".")[0]
+        return Diagnostic(
+            code=code,
+            severity=severity,
+            message=f"{field}: {message}" if field else message,
+            file=self._file,
+            line=self._lines.get(where),
+            hint=hint,
+        )
+
+
+def _broken(document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
+    """L001 to L004: what the document's own rules refuse (docs/policy-document.md)."""
+    for field, message in problems(document)[1]:
+        code = "L001"
+        if "holds no comma" in message:
+            code = "L002"
+        elif "no built-in category" in message or "write the built-in category as" in message:
+            code = "L003"
+        elif "listed twice" in message:
+            code = "L004"
+        yield told(code, ERROR, field, message)
+
+
+def _categories(document: Mapping[str, Any]) -> list[_Said]:
+    listed = document.get("categories", [])
+    return [_Said(field=f"categories.{at}.name", text=str(each["name"])) for at, each in enumerate(listed)]
+
+
+def _definitions(document: Mapping[str, Any]) -> list[_Said]:
+    return [
+        _Said(field=f"categories.{at}.definition", text=str(each["definition"]))
+        for at, each in enumerate(document.get("categories", []))
+        if each.get("definition")
+    ]
+
+
+def _clauses(document: Mapping[str, Any], kind: str) -> list[_Said]:
+    return [_Said(field=f"{kind}.{at}", text=str(text)) for at, text in enumerate(document.get(kind, []))]
+
+
+def _read(document: Mapping[str, Any]) -> list[_Said]:
+    """Return all that the model reads of *document*."""
+    clauses = [*_clauses(document, "disallowed"), *_clauses(document, "allowed")]
+    return [*_categories(document), *_definitions(document), *clauses]
+
+
+def _near_duplicates(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
+    """L004, L005: two wordings for one thing split the model's choice between them, and the report of it."""
+    lists = (_categories(document), _clauses(document, "disallowed"), _clauses(document, "allowed"))
+    for said in lists:
+        for first, second in near_duplicates([each.text for each in said]):
+            one, other = said[first], said[second]
+            if one.text.casefold() == other.text.casefold():
+                yield told("L004", ERROR, other.field, f"{other.text!r} is listed twice")
+                continue
+            yield told(
+                "L005",
+                WARNING,
+                other.field,
+                f"nearly the same as {one.text!r}",
+                "Keep one of them; if they differ, say how in other words.",
+            )
+    own = {each.text.casefold() for each in lists[0]}
+    for each in lists[0]:
+        if each.text not in BUILTIN_CATEGORIES:
+            like = [name for name in BUILTIN_CATEGORIES if set(stems(name)) == set(stems(each.text))]
+            if like and like[0].casefold() not in own:
+                yield told(
+                    "L005", WARNING, each.field, f"nearly the built-in {like[0]!r}", f"Write {like[0]!r}."
+                )
+
+
+def _misspelt_builtin(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
+    """L006: a name that is almost a built-in one is a category of its own, which the model does not know."""
+    for each in _categories(document):
+        if each.text in BUILTIN_CATEGORIES or any(
+            set(stems(name)) == set(stems(each.text)) for name in BUILTIN_CATEGORIES
+        ):
+            continue
+        close = difflib.get_close_matches(each.text, BUILTIN_CATEGORIES, n=1, cutoff=0.85)
+        if close:
+            yield told(
+                "L006",
+                WARNING,
+                each.field,
+                f"{each.text!r} is no built-in category{nearest(each.text, close)}",
+            )
+
+
+def _numbers(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
+    """L007: S-numbers mean other categories on other models, and this one answers with names (docs/contract.md)."""
+    for each in _read(document):
+        number = _NUMBER.search(each.text)
+        if number:
+            yield told(
+                "L007",
+                WARNING,
+                each.field,
+                f"{number[0]!r} is a category number of some model",
+                "Write the name alone.",
+            )
+
+
+def _risky(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
+    """L008, L009: a small guard matches words, so a word under Disallowed catches what is allowed with it.
+
+    Recorded from the 4B, and plainer still with the embedded guard (docs/policies.md).
+    """
+    allowed = _clauses(document, "allowed")
+    for clause in _clauses(document, "disallowed"):
+        words = stems(clause.text)
+        if 0 < len(words) < 3:
+            yield told(
+                "L008",
+                WARNING,
+                clause.field,
+                f"{clause.text!r} is so short that any text with its words may be caught",
+                "Say who does what: 'Instructions for ...', 'Asking for ...'.",
+            )
+            continue
+        for other in allowed:
+            shared = sorted(set(words) & set(stems(other.text)))
+            if (
+                len(shared) >= 2
+                and len(shared) * 2 >= len(set(words))
+                and share(clause.text, other.text) < 0.8
+            ):
+                yield told(
+                    "L009",
+                    WARNING,
+                    clause.field,
+                    f"shares {', '.join(repr(word) for word in shared)} with what is allowed ({other.text!r})",
+                    "Keep the risky words under allowed alone and say the forbidden act in others.",
+                )
+
+
+def _contradictions(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
+    """L010: what is both allowed and not is decided by chance."""
+    allowed, disallowed = _clauses(document, "allowed"), _clauses(document, "disallowed")
+    both = [*disallowed, *allowed]
+    for first, second in near_duplicates([each.text for each in both]):
+        if first < len(disallowed) <= second:
+            same = set(stems(both[first].text)) == set(stems(both[second].text))
+            yield told(
+                "L010",
+                ERROR if same else WARNING,
+                both[second].field,
+                f"allows {'' if same else 'nearly '}what {both[first].field} forbids ({both[first].text!r})",
+                "Take one out, or say in plain words where the line runs.",
+            )
+
+
+def _swallowed(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
+    """L011: an allowed clause as wide as a category leaves nothing of it."""
+    listed = document.get("categories", [])
+    for clause in _clauses(document, "allowed"):
+        for category in listed:
+            name, definition = str(category["name"]), str(category.get("definition") or "")
+            wide = len(stems(clause.text)) <= len(stems(name)) + 2 and share(name, clause.text) == 1.0
+            if wide or (len(stems(definition)) > 2 and share(definition, clause.text) >= 0.8):
+                yield told(
+                    "L011",
+                    WARNING,
+                    clause.field,
+                    f"swallows the category {name!r}",
+                    "Allow the harmless part of it: who asks, what for, how far.",
+                )
+
+
+def _examples(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
+    """L012: the model echoes examples that it reads, as categories and in traces (docs/contract.md)."""
+    for each in _read(document):
+        if _EXAMPLE.search(each.text):
+            yield told(
+                "L012",
+                WARNING,
+                each.field,
+                "gives examples, which the model echoes",
+                "Name the kind of thing; keep examples under categories.N.examples, which are not rendered.",
+            )
+
+
+def _shape(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
+    """L013 to L016: long, many, negated and conditional clauses, of which a small model keeps the words."""
+    for each in _read(document):
+        if count_words(each.text) > _MANY_WORDS:
+            yield told(
+                "L013",
+                WARNING,
+                each.field,
+                f"is longer than {_MANY_WORDS} words",
+                "One idea a clause; make two of it.",
+            )
+        elif _SENTENCE.search(each.text):
+            yield told("L014", WARNING, each.field, "holds more than one sentence", "One idea a clause.")
+        if each.field.startswith(("disallowed", "categories")):
+            if _EXCEPTION.search(each.text):
+                yield told(
+                    "L015",
+                    WARNING,
+                    each.field,
+                    "forbids with an exception, which a small model does not keep apart",
+                    "Put the exception under allowed.",
+                )
+            elif len(_NEGATION.findall(each.text)) > 1:
+                yield told(
+                    "L016",
+                    WARNING,
+                    each.field,
+                    "negates twice",
+                    "Say what happens, not what does not fail to.",
+                )
+
+
+def _balance(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
+    """L017, L018: how the whole is built."""
+    if document.get("disallowed") and not document.get("allowed"):
+        yield told(
+            "L017",
+            NOTE,
+            "disallowed",
+            "nothing is allowed beside it: near misses will be caught",
+            "Write down under allowed what sounds like it and is fine.",
+        )
+    if len(document.get("categories", [])) > _MANY_CATEGORIES:
+        yield told(
+            "L018",
+            NOTE,
+            "categories",
+            f"more than {_MANY_CATEGORIES}: each is read with every check, and a small model mixes them up",
+            "Give them parents, or split the policy by rail.",
+        )
+
+
+def _languages(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
+    """L019: languages beyond those that the model's card and its announcement name were not trained."""
+    listed = [(f"languages.{at}", code) for at, code in enumerate(document.get("languages", []))]
+    listed += [(f"refusals.{code}", code) for code in document.get("refusals", {})]
+    for field, code in listed:
+        if code not in ANNOUNCED_LANGUAGES:
+            yield told(
+                "L019",
+                WARNING,
+                field,
+                f"the model was not trained on {code!r}",
+                f"It was on {', '.join(ANNOUNCED_LANGUAGES)}.",
+            )
+
+
+_RULES: Sequence[Callable[[Policy, Mapping[str, Any], _Teller], Iterable[Diagnostic]]] = (
+    *(_near_duplicates, _misspelt_builtin, _numbers, _risky, _contradictions, _swallowed),
+    *(_examples, _shape, _balance, _languages),
+)
+
+
+def _for_reader(policy: Policy, reader: Reader, told: _Teller) -> Iterator[Diagnostic]:
+    """L020 to L023: what this engine cannot do with the policy."""
+    wanted = [name for name in ("threshold", "review_band") if getattr(policy, name) is not None]
+    if wanted and not reader.scores:
+        yield told(
+            "L020",
+            ERROR,
+            wanted[0],
+            f"needs a score, which {reader.name} does not give",
+            "Serve the model where log-probabilities are returned (railscribe doctor), or take it out.",
+        )
+    if policy.scores_categories and not reader.scores_categories:
+        yield told(
+            "L021",
+            ERROR,
+            "categories",
+            f"thresholds on categories need their scores, which {reader.name} does not give",
+            "Use an engine in process (embedded, transformers), or take the thresholds out.",
+        )
+    if reader.context_tokens is None:
+        return
+    text = render(policy, thinking=True).text
+    tokens = reader.count_tokens(text) if reader.count_tokens else len(text) // 4
+    about = "" if reader.count_tokens else "about "
+    if tokens >= reader.context_tokens:
+        yield told(
+            "L022",
+            ERROR,
+            "",
+            f"the policy's text has {about}{tokens} tokens; {reader.name} reads {reader.context_tokens} in all",
+            "Shorten it, or split it by rail.",
+        )
+    elif tokens > _ROOM_FOR_EXCHANGE * reader.context_tokens:
+        yield told(
+            "L023",
+            WARNING,
+            "",
+            f"the policy's text takes {about}{tokens} of the {reader.context_tokens} tokens that {reader.name} reads",
+            "What is judged comes in windows of what is left.",
+        )

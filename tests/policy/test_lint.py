@@ -1,0 +1,200 @@
+"""The lint: each code is found where it should be, and not beside it."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from railscribe.policy import ready_policies
+from railscribe.policy.diagnostics import Severity
+from railscribe.policy.lint import Reader, lint
+from railscribe.policy.load import read_document
+from railscribe.policy.wording import near_duplicates
+
+DOCS = Path(__file__).parents[2] / "docs" / "diagnostics.md"
+LINT = Path(__file__).parents[2] / "plugin" / "railscribe" / "policy" / "lint.py"
+
+
+def document(**fields: Any) -> dict[str, Any]:
+    """A policy that the lint has nothing to say of, with *fields* changed."""
+    good = {
+        "name": "corner-shop",
+        "version": "1",
+        "description": "Chat of a corner shop.",
+        "categories": [{"name": "Competitor Talk", "definition": "comparing us with rival shops"}],
+        "disallowed": ["Naming what rival shops charge for groceries"],
+        "allowed": ["Our own offers and opening hours"],
+    }
+    return {**good, **fields}
+
+
+def named(*names: str, **fields: Any) -> dict[str, Any]:
+    return document(categories=[{"name": name} for name in names], **fields)
+
+
+BOTH = ["Giving advice on mortgage rates"]
+LONG = "Talk of " + " and ".join(f"thing{number}" for number in range(25))
+SERVER = Reader(name="openai_compatible", scores=False, scores_categories=False)
+SMALL = Reader(name="tiny", context_tokens=300)
+
+FOUND = [
+    ("L001", document(description=""), document(), None),
+    ("L001", document(colour="red"), document(), None),
+    ("L002", named("Refunds, Returns"), named("Refunds and Returns"), None),
+    ("L003", document(suppressed=["Profanty"]), document(suppressed=["Profanity"]), None),
+    ("L003", named("profanity"), named("Profanity"), None),
+    ("L004", named("Betting", "betting"), named("Betting", "Bluffing"), None),
+    (
+        "L004",
+        document(allowed=["Our offers", "Our offers"]),
+        document(allowed=["Our offers", "Our hours"]),
+        None,
+    ),
+    ("L005", named("Competitor Talk", "Competitors Talk"), named("Competitor Talk", "Medical Advice"), None),
+    ("L005", named("Violent Harm", "Harm Violent"), named("Violent Harm", "Violent Films"), None),
+    ("L005", named("Weapons (illegal) and guns"), named("Water Guns"), None),
+    ("L006", named("Profanety"), named("Proficiency"), None),
+    ("L007", named("S7: Weapons"), named("Windows Phone S7 Repairs"), None),
+    (
+        "L008",
+        document(disallowed=["Refunds"]),
+        document(disallowed=["Promising a refund before the return"]),
+        None,
+    ),
+    (
+        "L009",
+        document(disallowed=["Killing people by process"], allowed=["Killing a process or a thread"]),
+        document(disallowed=["Harming people at a workplace"], allowed=["Killing a process or a thread"]),
+        None,
+    ),
+    (
+        "L010",
+        document(disallowed=BOTH, allowed=["Giving advice on a mortgage rate"]),
+        document(disallowed=BOTH, allowed=["Explaining what a mortgage is"]),
+        None,
+    ),
+    (
+        "L011",
+        document(allowed=["Talk of competitors"]),
+        document(allowed=["Naming a competitor whose goods the customer wants to return to us"]),
+        None,
+    ),
+    (
+        "L012",
+        document(disallowed=["Naming rival shops, such as Bargain Barn"]),
+        document(disallowed=["Naming rival shops in the same town"]),
+        None,
+    ),
+    ("L012", document(disallowed=['Calling a customer "sweetheart" or worse']), document(), None),
+    ("L013", document(disallowed=[LONG]), document(disallowed=[LONG[:60]]), None),
+    (
+        "L014",
+        document(disallowed=["Naming rival shops. Naming their prices."]),
+        document(disallowed=["Naming rival shops at 9.30 a day."]),
+        None,
+    ),
+    (
+        "L015",
+        document(disallowed=["Naming rival shops unless a customer does"]),
+        document(allowed=["Naming rival shops whose goods come back, except on Sundays"]),
+        None,
+    ),
+    (
+        "L016",
+        document(disallowed=["Not telling customers that there is no refund"]),
+        document(disallowed=["Telling customers that there is no refund"]),
+        None,
+    ),
+    ("L017", document(allowed=[]), document(), None),
+    ("L018", named(*(f"Topic {number:03}" for number in range(101))), named("Topic"), None),
+    ("L019", document(languages=["en", "sv"]), document(languages=["en", "pt", "ru"]), None),
+    ("L019", document(refusals={"sv": "Nej."}), document(refusals={"de": "Nein."}), None),
+    ("L020", document(threshold=0.6), document(), SERVER),
+    ("L020", document(review_band=[0.3, 0.6]), document(), SERVER),
+    ("L021", document(categories=[{"name": "Betting", "threshold": 0.4}]), named("Betting"), SERVER),
+    ("L022", document(allowed=["word " * 100 + str(number) for number in range(5)]), document(), SMALL),
+    ("L023", document(), document(builtin=False, disallowed=[], allowed=[], description="Us."), SMALL),
+]
+
+
+def codes(policy: dict[str, Any], reader: Reader | None) -> set[str]:
+    return {each.code for each in lint(policy, reader=reader)}
+
+
+@pytest.mark.parametrize(
+    ("code", "bad", "good", "reader"), FOUND, ids=[f"{row[0]}-{n}" for n, row in enumerate(FOUND)]
+)
+def test_each_code_is_found_and_its_near_miss_is_not(
+    code: str, bad: dict[str, Any], good: dict[str, Any], reader: Reader | None
+) -> None:
+    """A rule that fires on everything would be switched off, one that fires on nothing trusted in vain."""
+    assert code in codes(bad, reader)
+    assert code not in codes(good, reader)
+
+
+def test_every_code_is_documented_and_tried() -> None:
+    """Code, docs and tests know the same codes, with the same severities."""
+    in_code = set(re.findall(r'"(L\d{3})"', LINT.read_text(encoding="utf-8")))
+    table = dict(re.findall(r"^\| (L\d{3}) \| ([a-z, ]+) \|", DOCS.read_text(encoding="utf-8"), re.MULTILINE))
+
+    assert in_code == set(table) == {code for code, *_ in FOUND}
+    for code, bad, _, reader in FOUND:
+        severities = {each.severity.value for each in lint(bad, reader=reader) if each.code == code}
+        assert severities <= set(table[code].split(", "))
+
+
+def test_a_diagnostic_knows_its_line(tmp_path: Path) -> None:
+    """An editor can jump there: file, line and field, in the order of the lines."""
+    path = tmp_path / "shop.yaml"
+    path.write_text(
+        'name: shop\nversion: "1"\ndescription: A shop.\ncategories:\n  - name: Betting\n'
+        "    definition: wagers, such as bets\ndisallowed:\n  - Refunds\n",
+        encoding="utf-8",
+    )
+    read, lines = read_document(path)
+
+    told = [
+        (each.code, each.place.removeprefix(str(path))) for each in lint(read, lines=lines, file=str(path))
+    ]
+
+    assert told == [("L012", ":6"), ("L017", ":7"), ("L008", ":8")]
+
+
+def test_a_broken_document_is_linted_as_far_as_it_goes() -> None:
+    """All breaches come at once, each an error."""
+    told = lint({"name": "Shop", "version": 1, "categories": [{"name": "a, b"}]})
+
+    assert {each.code for each in told} == {"L001", "L002"}
+    assert {each.severity for each in told} == {Severity.ERROR}
+    assert len(told) == 4  # name, version, description, comma
+
+
+@pytest.mark.parametrize("name", sorted(ready_policies()))
+def test_the_ready_policies_are_clean(name: str) -> None:
+    """What we ship keeps our own advice."""
+    read, lines = read_document(ready_policies()[name])
+
+    assert [
+        (each.code, each.message) for each in lint(read, lines=lines) if each.severity is not Severity.NOTE
+    ] == []
+
+
+def test_ten_thousand_clauses_are_compared_in_a_time_that_grows_with_their_number() -> None:
+    """Near-duplicates are looked for among what shares rare words, not among all pairs."""
+
+    def seconds(count: int) -> float:
+        texts = [
+            f"Requests about subject{n} handled by office{n % 97} on floor{n % 13}" for n in range(count)
+        ]
+        began = time.perf_counter()
+        assert list(near_duplicates(texts)) == []
+        return time.perf_counter() - began
+
+    seconds(500)  # warm
+    small, large = min(seconds(1000) for _ in range(3)), seconds(10_000)
+
+    assert large < 40 * small  # ten times as many; all pairs would be a hundred times
