@@ -190,9 +190,9 @@ def test_ten_thousand_clauses_are_compared_in_a_time_that_grows_with_their_numbe
         texts = [
             f"Requests about subject{n} handled by office{n % 97} on floor{n % 13}" for n in range(count)
         ]
-        began = time.perf_counter()
+        began = time.process_time()
         assert list(near_duplicates(texts)) == []
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     seconds(500)  # warm
     small, large = min(seconds(1000) for _ in range(3)), seconds(10_000)

@@ -17,7 +17,8 @@ from railscribe.cli.evaluate import scratch_database
 from railscribe.errors import MissingExtraError, UsageError
 from railscribe.evaluation import EvalRow, judge
 from railscribe.guard import Guard
-from railscribe.policy.cases import Case, Result, Standing, Suite, as_item, compare, counts, load_cases
+from railscribe.policy.cases import Case, Result, Standing, Suite, as_item, compare, counts
+from railscribe.policy.load import load_cases
 from railscribe.settings import Settings
 from railscribe.sync import run_sync
 
@@ -142,7 +143,7 @@ async def _run(
 
 def _row(suite: Suite, case: Case) -> EvalRow:
     item = {"prompt": case.text, "response": case.response, "image": case.image}
-    return EvalRow(item=item, file=suite.file, line=case.line or 0, policy=suite.policy)
+    return EvalRow(item=item, file=Path(suite.file), line=case.line or 0, policy=suite.policy)
 
 
 def _content(results: Sequence[Result], *, min_pass: float | None, strict: bool) -> bool:
@@ -163,7 +164,7 @@ def _share(results: Sequence[Result]) -> float:
 
 def _report(suite: Suite, results: Sequence[Result], good: bool) -> dict[str, Any]:
     return {
-        "file": str(suite.file),
+        "file": suite.file,
         "policy": {"name": suite.policy.name, "version": suite.policy.version, "digest": suite.policy.digest},
         "ok": good,
         **counts(results),
@@ -202,7 +203,7 @@ def _cells(results: Sequence[Result]) -> list[str]:
 
 def _told(suite: Suite, result: Result) -> Iterator[str]:
     case, standing = result.case, result.standing.value.replace("_", " ")
-    place = f"{suite.file}:{case.line}" if case.line else str(suite.file)
+    place = f"{suite.file}:{case.line}" if case.line else suite.file
     yield f"{standing.upper()}  {case.name}  ({place})"
     yield f"  text:     {_short(case.text)}"
     if case.response is not None:

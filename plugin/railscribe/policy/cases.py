@@ -14,10 +14,9 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -25,7 +24,6 @@ from typing_extensions import Self
 
 from railscribe.errors import PolicyError
 from railscribe.policy.document import Policy
-from railscribe.policy.load import load_policy, read_document, ready_policies
 from railscribe.values import Label, Outcome, Record
 
 
@@ -59,7 +57,7 @@ class Case:
 class Suite:
     """The cases of one file and the policy they test."""
 
-    file: Path
+    file: str
     policy: Policy
     cases: tuple[Case, ...]
 
@@ -136,45 +134,27 @@ def _differences(expected: Expected, record: Record) -> Iterator[Difference]:
         )
 
 
-def ready_cases() -> dict[str, Path]:
-    """Return the cases that ship with ready policies: their files by the policy's name."""
-    folders = {path.parent / "cases" for path in ready_policies().values()}
-    return {path.stem: path for folder in sorted(folders) for path in sorted(folder.glob("*.yaml"))}
-
-
-def load_cases(name_or_path: str, *, policy: str | None = None) -> Suite:
-    """Return the cases called *name_or_path*: a YAML or JSON file, or the name of a ready policy that has some.
-
-    *policy*, a name or a path, takes the place of the policy that the file names.
+def parse_suite(
+    document: Any, *, file: str, policy: Callable[[str], Policy], lines: Mapping[str, int] | None = None
+) -> Suite:
+    """Read *document*, as YAML or JSON gives it, as cases; *policy* finds the policy that it names.
 
     Raises:
-        PolicyError: no such cases, or the file does not hold any (its lines and fields are named).
+        PolicyError: it holds no cases; every mistake is named, with its line where *lines* tells it.
     """
-    known = ready_cases()
-    path = known.get(name_or_path, Path(name_or_path))
-    if name_or_path not in known and path.suffix.lower() not in {".yaml", ".yml", ".json"}:
-        raise PolicyError(
-            f"There are no cases for {name_or_path!r}.",
-            hint=f"Give a .yaml file of cases, or a ready policy that has some: {', '.join(known) or 'none has'}.",
-        )
-    document, lines = read_document(path)
     if not isinstance(document, dict):
-        raise PolicyError(f"{path} does not hold cases.", hint="Its top level must be policy: and cases:.")
+        raise PolicyError(f"{file} does not hold cases.", hint="Its top level must be policy: and cases:.")
+    lines = lines or {}
     try:
         written = _Suite.model_validate(document)
     except ValidationError as error:
-        raise PolicyError("\n".join(f"{path}: {problem}" for problem in _misfits(error, lines))) from None
-    under = load_policy(policy or _beside(path, written.policy))
+        raise PolicyError("\n".join(f"{file}: {problem}" for problem in _misfits(error, lines))) from None
+    under = policy(written.policy)
     problems = list(_contradictions(written, under, lines))
     if problems:
-        raise PolicyError("\n".join(f"{path}: {problem}" for problem in problems))
+        raise PolicyError("\n".join(f"{file}: {problem}" for problem in problems))
     cases = (_case(case, lines.get(f"cases.{number}")) for number, case in enumerate(written.cases))
-    return Suite(file=path, policy=under, cases=tuple(cases))
-
-
-def _beside(path: Path, policy: str) -> str:
-    beside = path.parent / policy
-    return str(beside) if beside.is_file() else policy
+    return Suite(file=file, policy=under, cases=tuple(cases))
 
 
 class _Strict(BaseModel):

@@ -19,6 +19,7 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from railscribe.errors import PolicyError
+from railscribe.policy.cases import Suite, parse_suite
 from railscribe.policy.document import Policy, parse_policy
 
 _MAX_BYTES = 256 * 1024
@@ -48,6 +49,36 @@ def load_policy(name_or_path: str) -> Policy:
         f"There is no policy called {name_or_path!r}.",
         hint=f"Give a .yaml or .json file, or a ready one: {', '.join(near)}.",
     )
+
+
+def ready_cases() -> dict[str, Path]:
+    """Return the cases that ship with ready policies: their files by the policy's name."""
+    folder = Path(str(files("railscribe.rails_configs"))) / "policies" / "cases"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_cases(name_or_path: str, *, policy: str | None = None) -> Suite:
+    """Return the cases called *name_or_path*: a YAML or JSON file, or those of the ready policy of that name.
+
+    *policy*, a name or a path, takes the place of the policy that the file names.
+
+    Raises:
+        PolicyError: no such cases, or the file does not hold any (its lines and fields are named).
+    """
+    ready = ready_cases()
+    path = ready.get(name_or_path, Path(name_or_path))
+    if name_or_path not in ready and path.suffix.lower() not in {".yaml", ".yml", ".json"}:
+        raise PolicyError(
+            f"There are no cases for {name_or_path!r}.",
+            hint=f"Give a .yaml file of cases, or a ready policy that has some: {', '.join(ready) or 'none has'}.",
+        )
+    document, lines = read_document(path)
+
+    def beside(name: str) -> Policy:
+        near = path.parent / name
+        return load_policy(policy or (str(near) if near.is_file() else name))
+
+    return parse_suite(document, file=str(path), lines=lines, policy=beside)
 
 
 def policy_documents(path: Path) -> dict[str, dict[str, Any]]:
