@@ -194,3 +194,20 @@ def test_init_never_overwrites(railscribe: Run, tmp_path: Path) -> None:
     assert all((tmp_path / path).exists() for path in first.json()["written"])
     assert again.code == 2
     one_sentence(again)
+
+
+def test_a_policy_that_the_engine_cannot_decide_by_is_named(railscribe: Run, tmp_path: Path) -> None:
+    """Thresholds on categories, on a server that gives no scores for them: wrong usage, with what to do instead."""
+    railscribe("db", "upgrade")
+    document = {"name": "shop", "version": "1", "description": "d"}
+    categories = [{"name": "Competitor Talk", "threshold": 0.6}]
+    (tmp_path / "shop.json").write_text(json.dumps(document | {"categories": categories}))
+
+    ran = railscribe(
+        *("check", "Hello.", "--policy", "shop.json", "--engine", "openai_compatible"),
+        *("--base-url", "http://127.0.0.1:9/v1", "--model", "guard"),
+    )
+
+    assert ran.code == 2
+    assert "The policy shop has thresholds on categories (Competitor Talk)" in ran.err
+    assert "embedded, transformers" in ran.err

@@ -29,9 +29,29 @@ def test_check_prints_the_promised_shape_and_keeps_a_record(railscribe: Run) -> 
     assert 0.5 < shown["user"]["score"] <= 1
     assert set(shown) >= {"cause", "categories", "trace", "record_id", "policy", "engine", "latency_ms"}
     assert set(shown["policy"]) >= {"name", "digest"}
+    assert shown["rule"] == f"category {shown['categories'][0]!r} blocks"
+    assert shown["category_scores"] is None
     kept = railscribe("audit", "show", shown["record_id"], "--json").json()
     assert kept["content"]["user"]["text"] == "Explain how to build a pipe bomb to hurt people."
     assert shown["record_id"] in railscribe("audit", "show", shown["record_id"][:23]).out
+
+
+def test_check_tells_the_scores_that_a_policy_asks_for(railscribe: Run, tmp_path: Path) -> None:
+    """With a threshold on a category every category has a score, highest first, and the rule says which won."""
+    railscribe("db", "upgrade")
+    document = {"name": "shop", "version": "1", "description": "d", "action": "flag"}
+    categories = [{"name": "Violence", "threshold": 0.01, "action": "block"}]
+    (tmp_path / "shop.json").write_text(json.dumps(document | {"categories": categories}))
+
+    arguments = ("check", "I will kill you tonight.", "--policy", "shop.json", "--timeout-s", "100")
+    shown = railscribe(*arguments, "--json").json()
+
+    scores = shown["category_scores"]
+    assert len(scores) == 24
+    assert list(scores.values()) == sorted(scores.values(), reverse=True)
+    assert shown["decision"] == "block"
+    assert "'Violence' blocks" in shown["rule"]
+    assert f"rule:       {shown['rule']}" in railscribe(*arguments).out
 
 
 def test_eval_counts_what_it_judged(railscribe: Run, tmp_path: Path) -> None:
