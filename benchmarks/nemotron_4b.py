@@ -34,8 +34,9 @@ from transformers import (
 from railscribe.engines.checkpoint import Loaded, _quantized
 from railscribe.engines.embedded import chat_template
 from railscribe.engines.embedded.base_weights import unpacked_base
-from railscribe.engines.forced import Names, Question, Reader, Words
+from railscribe.engines.forced import Question, Reader, Words
 from railscribe.engines.forward import Network, Packed
+from railscribe.engines.names import Names
 from railscribe.settings import Settings
 from railscribe.taxonomy import BUILTIN_CATEGORIES
 

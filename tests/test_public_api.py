@@ -31,9 +31,12 @@ PUBLIC = {
         "PolicyCategory",
         "decide",
         "load_policy",
+        "mode_reason",
         "parse_policy",
         "policy_documents",
         "ready_policies",
+        "refusal_for",
+        "refusals_of",
         "render",
     ],
 }

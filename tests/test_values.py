@@ -104,6 +104,7 @@ def test_stored_words_are_pinned() -> None:
         *("bad_numbers", "out_of_memory", "policy_ignored"),
         *("modality", "too_long", "empty", "bad_image", "too_many_images"),
         "score_missing",
+        *("policy_not_applicable", "no_category_scores"),
         "not_run",
     ]
     assert [mode.value for mode in values.Reasoning] == ["off", "verdict", "deferred"]

@@ -157,7 +157,7 @@ def test_unset_fields_are_not_in_the_document() -> None:
     empty = MINIMAL | {"languages": [], "applies_to": None, "refusals": {}}
 
     assert parse_policy(empty).digest == digest
-    tickets = {"examples": [], "parent": None, "threshold": None, "refusals": {}}
+    tickets: dict[str, Any] = {"examples": [], "parent": None, "threshold": None, "refusals": {}}
     assert parsed(own("Tickets")).digest == parsed(own("Tickets", **tickets)).digest
 
 
