@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from railscribe.errors import PolicyError
 from railscribe.policy import parse_policy
+from railscribe.policy.schema import Document, DocumentCategory
 from railscribe.reasoning import ReasoningFor, ReasoningPlan
 from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, SEXUAL_MINOR_DEFINITION, names_sexual_minor
 from railscribe.values import Action, Direction, Reasoning, Side
@@ -344,6 +347,18 @@ def test_surrounding_space_is_stripped() -> None:
     policy = parse_policy(MINIMAL | {"description": "  d \n", "disallowed": [" x "]})
 
     assert (policy.description, policy.disallowed) == ("d", ("x",))
+
+
+def test_the_document_s_page_shows_one_that_reads() -> None:
+    """The example of docs/policy-document.md uses every field it explains, and is a policy."""
+    page = (Path(__file__).parents[2] / "docs" / "policy-document.md").read_text(encoding="utf-8")
+    example = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
+
+    policy = parse_policy(example)
+
+    assert policy.scores_categories
+    fields = {*Document.model_fields, *DocumentCategory.model_fields}
+    assert [name for name in fields if f"`{name}`" not in page] == []
 
 
 # Reasoning and the review band.
