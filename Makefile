@@ -83,7 +83,7 @@ TRAIN := $(BIN)/railscribe train --policies $(ROWS)/policies.json --held-out run
 adapter: .venv/ready
 	$(TRAIN) $(ROWS)/*.jsonl ../shared/data/training/*.jsonl --out runs/adapter-1 --epochs 2 --steps 640
 	$(TRAIN) $(ROWS)/*.jsonl $(foreach file,$(wildcard $(ROWS)/topics/*.jsonl),--topics $(file)) --start runs/adapter-1 \
-	  --out runs/adapter --epochs 1 --topic-rounds 6 --steps 700
+	  --out runs/adapter --epochs 1 --topic-rounds 5 --steps 600
 
 eval: .venv/ready
 	$(BIN)/railscribe eval runs/held_out/held_out.jsonl --adapter runs/adapter --policies $(ROWS)/policies.json
