@@ -36,6 +36,8 @@ READY = [
     "default",
     "dev-tools-assistant",
     "enterprise-rag-copilot",
+    "health-care-provider",
+    "retail-banking",
 ]
 
 
