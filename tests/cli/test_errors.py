@@ -211,3 +211,13 @@ def test_a_policy_that_the_engine_cannot_decide_by_is_named(railscribe: Run, tmp
     assert ran.code == 2
     assert "The policy shop has thresholds on categories (Competitor Talk)" in ran.err
     assert "embedded, transformers" in ran.err
+
+
+def test_init_starts_from_a_template(railscribe: Run) -> None:
+    """The policy and its cases are written beside the configuration, and what to do with them is said."""
+    ran = railscribe("init", "house", "--template", "retail-banking", "--colang", "2.x")
+    unknown = railscribe("init", "other", "--template", "retail-bank")
+
+    assert ran.code == 0, ran.err
+    assert "railscribe policy test house/retail-banking.cases.yaml" in ran.out
+    assert (unknown.code, "retail-banking" in unknown.err) == (2, True)

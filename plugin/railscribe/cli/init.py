@@ -16,6 +16,13 @@ def init(
         Path, typer.Argument(help="Where to write it; an existing file is never overwritten.")
     ],
     colang: Annotated[str, typer.Option(help="Colang version: 1.0 or 2.x.")] = "1.0",
+    template: Annotated[
+        str | None,
+        typer.Option(
+            help="Start from this ready policy, such as retail-banking: it and its cases are copied, to be changed.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Write a ready NeMo Guardrails configuration with Railscribe's rails in it."""
@@ -25,11 +32,13 @@ def init(
         raise MissingExtraError(
             "NeMo Guardrails is not installed.", hint="pip install 'railscribe[nemo]'"
         ) from error
-    written = write_config(directory, colang=colang)
+    written = write_config(directory, colang=colang, template=template)
     if as_json:
         options.print_json({"written": [str(path) for path in written]})
         return
     for path in written:
         typer.echo(f"wrote {path}")
     typer.echo("\nNext:\n  railscribe db upgrade        # the audit database, once")
+    if template is not None and (cases := directory / f"{template}.cases.yaml") in written:
+        typer.echo(f"  railscribe policy test {cases}")
     typer.echo(f"  nemoguardrails chat --config {directory}   # after naming a main model in config.yml")

@@ -44,10 +44,9 @@ def load_policy(name_or_path: str) -> Policy:
     path = Path(name_or_path)
     if path.suffix.lower() in {".yaml", ".yml", ".json"}:
         return _read(path)
-    near = difflib.get_close_matches(name_or_path, ready, n=3, cutoff=0.3) or list(ready)
     raise PolicyError(
         f"There is no policy called {name_or_path!r}.",
-        hint=f"Give a .yaml or .json file, or a ready one: {', '.join(near)}.",
+        hint=f"Give a .yaml or .json file, or a ready one: {', '.join(nearest_ready(name_or_path))}.",
     )
 
 
@@ -79,6 +78,12 @@ def load_cases(name_or_path: str, *, policy: str | None = None) -> Suite:
         return load_policy(policy or (str(near) if near.is_file() else name))
 
     return parse_suite(document, file=str(path), lines=lines, policy=beside)
+
+
+def nearest_ready(name: str) -> list[str]:
+    """Return the ready policies whose names are near *name*; all where none is."""
+    ready = list(ready_policies())
+    return difflib.get_close_matches(name, ready, n=3, cutoff=0.3) or ready
 
 
 def policy_documents(path: Path) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,10 @@
 NeMo looks for imports beside its own package. Where Railscribe is installed elsewhere (an editable install,
 another site directory), a configuration must name the directory, and that ``import_paths`` in YAML can while
 Colang's ``import`` cannot.
+
+One starter for each version of Colang serves every ready policy: nothing else of a configuration depends on the
+policy, and copies would drift apart. A template is that starter with a ready policy and its cases beside it, to be
+changed; a ``.railsignore`` keeps NeMo from reading the two as configuration.
 """
 
 from __future__ import annotations
@@ -13,9 +17,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from railscribe.errors import UsageError
+from railscribe.policy.load import nearest_ready, ready_cases, ready_policies
 
 _IMPORT_LINE = "import railscribe.rails\n"
 _IMPORT_PATH = "import_paths: [railscribe/rails]"
+_POLICY = "    policy: default #"
 
 
 def rails_path() -> str:
@@ -28,26 +34,44 @@ def rails_path() -> str:
     return "railscribe/rails" if beside == own else str(own)
 
 
-def write_config(directory: Path | str, colang: str = "1.0") -> list[Path]:
+def write_config(directory: Path | str, colang: str = "1.0", template: str | None = None) -> list[Path]:
     """Write a ready configuration into *directory* and return its files.
 
+    *template* is a ready policy's name: the policy is copied beside the configuration, with its cases.
+
     Raises:
-        UsageError: one of the files exists already; nothing is written then.
+        UsageError: there is no such version or template, or one of the files exists already; nothing is written then.
     """
     if colang not in ("1.0", "2.x"):
         raise UsageError(f"There is no Colang version {colang!r}.", hint="Give 1.0 or 2.x.")
     source = Path(str(files("railscribe.rails_configs"))) / ("colang_1" if colang == "1.0" else "colang_2")
-    texts = {
-        Path(directory) / path.name: _placed(path.read_text(encoding="utf-8"))
-        for path in sorted(source.iterdir())
-    }
-    for path in texts:
+    texts = {path.name: _placed(path.read_text(encoding="utf-8")) for path in sorted(source.iterdir())}
+    if template is not None:
+        texts["config.yml"] = texts["config.yml"].replace(_POLICY, f"    policy: {template}.yaml #")
+        texts |= _policy_files(template)
+    written = {Path(directory) / name: text for name, text in texts.items()}
+    for path in written:
         if path.exists():
             raise UsageError(f"{path} exists already.", hint="Give an empty directory.")
     Path(directory).mkdir(parents=True, exist_ok=True)
-    for path, text in texts.items():
+    for path, text in written.items():
         path.write_text(text, encoding="utf-8")
-    return list(texts)
+    return list(written)
+
+
+def _policy_files(template: str) -> dict[str, str]:
+    policies, cases = ready_policies(), ready_cases()
+    if template not in policies:
+        near = ", ".join(nearest_ready(template))
+        raise UsageError(f"There is no template called {template!r}.", hint=f"Give a ready policy: {near}.")
+    texts = {f"{template}.yaml": policies[template].read_text(encoding="utf-8")}
+    if template in cases:
+        text = cases[template].read_text(encoding="utf-8")
+        texts[f"{template}.cases.yaml"] = text.replace(
+            f"policy: {template}\n", f"policy: {template}.yaml\n", 1
+        )
+    ignored = "".join(f"{name}\n" for name in texts)
+    return {**texts, ".railsignore": f"# Policies and cases are no configuration of NeMo's.\n{ignored}"}
 
 
 def _placed(text: str) -> str:
