@@ -165,6 +165,6 @@ def test_every_ready_policy_can_be_a_template(tmp_path: Path) -> None:
     for name in ready_policies():
         written = {path.name for path in write_config(tmp_path / name, template=name)}
 
-        assert {"config.yml", f"{name}.yaml", ".railsignore"} <= written
+        assert {"config.yml", f"{name}.yaml", ".railsignore", "policy.schema.json"} <= written
         assert (f"{name}.cases.yaml" in written) is (name in ready_cases())
         assert load_policy(str(tmp_path / name / f"{name}.yaml")) == load_policy(name)

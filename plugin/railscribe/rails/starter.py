@@ -71,7 +71,9 @@ def _policy_files(template: str) -> dict[str, str]:
             f"policy: {template}\n", f"policy: {template}.yaml\n", 1
         )
     ignored = "".join(f"{name}\n" for name in texts)
-    return {**texts, ".railsignore": f"# Policies and cases are no configuration of NeMo's.\n{ignored}"}
+    texts[".railsignore"] = f"# Policies and cases are no configuration of NeMo's.\n{ignored}"
+    schema = policies[template].with_name("policy.schema.json")  # for editors; the policy's first line names it
+    return {**texts, schema.name: schema.read_text(encoding="utf-8")}
 
 
 def _placed(text: str) -> str:
