@@ -72,7 +72,8 @@ def _policy_files(template: str) -> dict[str, str]:
         )
     ignored = "".join(f"{name}\n" for name in texts)
     texts[".railsignore"] = f"# Policies and cases are no configuration of NeMo's.\n{ignored}"
-    schema = policies[template].with_name("policy.schema.json")  # for editors; the policy's first line names it
+    # For editors: the policy's first line names it.
+    schema = policies[template].with_name("policy.schema.json")
     return {**texts, schema.name: schema.read_text(encoding="utf-8")}
 
 
