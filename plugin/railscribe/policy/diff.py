@@ -91,7 +91,7 @@ def _categories(before: Policy, after: Policy) -> Iterator[Change]:
     for name, category in kept.items():
         yield from _fields(category, new[name])
     order = [name for name in new if name in kept]
-    if list(kept) != order:
+    if list(kept) != order and before.builtin == after.builtin:
         yield Change(kind="reordered", what="category", before=list(kept), after=order)
 
 

@@ -155,7 +155,9 @@ def _reasoning(fields: dict[str, Any]) -> ReasoningPlan:
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
     """Return *fields* with JSON's lists as tuples, and texts by language as pairs."""
-    read: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    read: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
     if "refusals" in read:
         read["refusals"] = tuple(sorted(read["refusals"].items()))
     return read
