@@ -226,7 +226,7 @@ async def test_tenants_share_a_prefix_only_where_they_may(engine: TransformersEn
 
 
 async def test_a_policy_never_uses_what_was_kept_of_another(engine: TransformersEngine) -> None:
-    """Two versions of one policy, as behind a tag that moves to and fro, are two prefixes; answers are a fresh one's."""
+    """Two versions of a policy, as behind a tag that moves to and fro, are two prefixes, each with its own answers."""
     (request,) = some(1, policy=True)
     texts = [request.policy_text, f"{request.policy_text}\n- the cat"]
     asked = [dataclasses.replace(request, policy_text=texts[turn]) for turn in (0, 1, 0, 1)]
