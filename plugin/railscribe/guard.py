@@ -149,7 +149,9 @@ class Guard:
         if isinstance(chosen, Policy):
             return chosen
         at_hand = self.policies.at_hand(chosen, identity.tenant)
-        return at_hand or await asyncio.to_thread(self._find, chosen, identity.tenant)
+        if at_hand is not None:
+            return at_hand
+        return await asyncio.to_thread(self._find, chosen, identity.tenant)
 
     def _find(self, reference: str, tenant: str) -> Policy:
         if reference == self._default:
