@@ -32,7 +32,7 @@ LAYERS = (
         "language",
     ),
     ("engines", "audit", "deferred", "reader"),
-    ("picture_words",),
+    ("picture_words", "choosing"),
     ("judging", "probing"),
     ("guard",),
     ("standing",),

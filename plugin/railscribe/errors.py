@@ -74,6 +74,10 @@ class SchemaRevisionError(AuditError):
     """The audit database is not at the revision this version of Railscribe works with."""
 
 
+class TagMovedError(RailscribeError):
+    """The tag points elsewhere than was expected."""
+
+
 # The engine, or the machine it runs on, can fix these. Each carries the cause its record will name.
 class EngineError(RailscribeError):
     """The engine failed to give a reply."""

@@ -28,13 +28,14 @@ from datetime import datetime, timezone
 from functools import partial
 
 from railscribe.audit import AuditStore, KnownProbes
+from railscribe.choosing import KnownPolicies, refuse_unloadable
 from railscribe.deferred import DeferredReasoning
 from railscribe.engines import Engine, open_engine
 from railscribe.errors import PolicyError
 from railscribe.identity import current_identity
 from railscribe.judging import Judged, Judgement, judge, unjudged
 from railscribe.nemotron.reply import unreadable
-from railscribe.policy import Policy, decide, load_policy, render
+from railscribe.policy import Policy, decide, render
 from railscribe.reader import open_reader
 from railscribe.reasoning import ReasoningPlan, reviews
 from railscribe.settings import OnUndecided, Settings
@@ -74,14 +75,26 @@ class Caller:
 
 
 class Guard:
-    """Checks exchanges against policies with one engine and one audit store; safe to call concurrently."""
+    """Checks exchanges against policies with one engine and one audit store; safe to call concurrently.
 
-    def __init__(self, *, engine: Engine, store: AuditStore, policy: Policy, settings: Settings) -> None:
-        refuse_unscored(policy, engine)
+    *policy*, itself or by reference, is for checks that nothing else names one for (docs/policy-registry.md).
+
+    Raises:
+        PolicyError: a policy that *policy* or the settings name does not exist, or cannot be decided by here.
+        AuditError: the registry was needed and could not be read.
+    """
+
+    def __init__(
+        self, *, engine: Engine, store: AuditStore, policy: Policy | str, settings: Settings
+    ) -> None:
         self.engine = engine
         self.store = store
-        self.policy = policy
         self.settings = settings
+        self.policies = KnownPolicies(store, refresh_s=settings.policy_refresh_s)
+        self._default = policy
+        refuse_unscored(self.policy, engine)
+        for tenant, reference in settings.policy_by_tenant.items():
+            refuse_unscored(self.policies.find(reference, tenant), engine)
         self._deferred = DeferredReasoning(
             store.append_late_trace,
             queue=settings.reasoning_queue,
@@ -99,11 +112,11 @@ class Guard:
         Raises:
             RailscribeError: what is missing, with the command that mends it.
         """
-        policy = load_policy(settings.policy)
+        refuse_unloadable(settings.policy)
         with AuditStore.open(settings.database_url, keep_images=settings.keep_images) as store:
             engine = open_engine(settings)
             try:
-                guard = cls(engine=engine, store=store, policy=policy, settings=settings)
+                guard = cls(engine=engine, store=store, policy=settings.policy, settings=settings)
                 try:
                     if start:
                         await engine.start()
@@ -112,6 +125,38 @@ class Guard:
                     await guard.aclose()
             finally:
                 await engine.aclose()
+
+    @property
+    def policy(self) -> Policy:
+        """The policy for checks that nothing else names one for, as it was last known."""
+        return self._default if isinstance(self._default, Policy) else self.policies.last(self._default)
+
+    async def policy_for(self, named: Policy | str | None = None, identity: Identity | None = None) -> Policy:
+        """Return the policy that judges for *identity* where the caller or the rail names *named*.
+
+        The first that is there: *named* as a policy, the request's (``identity.policy``), *named* as a
+        reference, the tenant's (``policy_by_tenant``), the guard's own.
+
+        Raises:
+            PolicyError: it does not exist.
+            AuditError: the registry was needed and could not be read.
+        """
+        identity = identity or current_identity()
+        tenants = self.settings.policy_by_tenant
+        if isinstance(named, Policy):
+            return named
+        chosen = identity.policy or named or tenants.get(identity.tenant) or self._default
+        if isinstance(chosen, Policy):
+            return chosen
+        at_hand = self.policies.at_hand(chosen, identity.tenant)
+        if at_hand is not None:
+            return at_hand
+        return await asyncio.to_thread(self._find, chosen, identity.tenant)
+
+    def _find(self, reference: str, tenant: str) -> Policy:
+        if reference == self._default:
+            self.policies.find(reference)  # so that what is last known is as new as the checks are
+        return self.policies.find(reference, tenant)
 
     async def aclose(self) -> None:
         """Wait a while (``reasoning_drain_s``) for deferred reasoning, and put on record what is then lost.
@@ -125,7 +170,7 @@ class Guard:
         exchange: Exchange,
         *,
         direction: Direction | None = None,
-        policy: Policy | None = None,
+        policy: Policy | str | None = None,
         identity: Identity | None = None,
         flags: Flags | None = None,
         reasoning: ReasoningPlan | None = None,
@@ -135,16 +180,18 @@ class Guard:
     ) -> Record:
         """Judge *exchange*, record the result durably and return the record.
 
-        *direction* defaults to output where there is a response, else input. *reasoning*, or else *flags*, goes
+        *direction* defaults to output where there is a response, else input; *policy* to what
+        :meth:`policy_for` chooses. *reasoning*, or else *flags*, goes
         before the policy's and the settings' plan for reasoning. *problem* is for a rail that already knows why
         nothing can be judged (a broken picture): it is recorded as undecided.
 
         Raises:
             AuditError: the record could not be made durable, so there is no decision to release.
+            PolicyError: the policy that was named does not exist, so there is nothing to decide by.
         """
-        policy = policy or self.policy
-        direction = direction or direction_of(exchange)
         identity = identity or current_identity()
+        policy = await self.policy_for(policy, identity)
+        direction = direction or direction_of(exchange)
         plan = reasoning or self._plan(policy, flags)
         flags = replace(flags or Flags(), thinking=plan.thinks_at_once)
         problem = undecidable(policy, direction, self.engine) or problem

@@ -37,7 +37,11 @@ class Settings(BaseSettings):
     database_url: str = "sqlite:///railscribe.db"
     """SQLAlchemy URL of the audit database, such as ``postgresql+psycopg://user@host/audit``."""
     policy: str = "default"
-    """A ready policy's name, or a YAML or JSON file."""
+    """A ready policy's name, a YAML or JSON file, or one of the registry: NAME@TAG, NAME@VERSION, a digest."""
+    policy_by_tenant: dict[str, str] = {}
+    """Which policy judges for a tenant, where neither the request nor the rail names one."""
+    policy_refresh_s: float = Field(default=5.0, ge=0)
+    """Seconds after which the registry is asked again where a tag points."""
     on_undecided: OnUndecided = "block"
     """What an undecided check does to the traffic."""
     think: bool = False

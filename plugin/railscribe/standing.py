@@ -22,10 +22,10 @@ from typing import Any
 from typing_extensions import Self
 
 from railscribe.audit import AuditStore
+from railscribe.choosing import open_policy
 from railscribe.engines import Engine, open_engine
 from railscribe.errors import EngineTimeoutError
 from railscribe.guard import Guard, refuse_unscored
-from railscribe.policy import load_policy
 from railscribe.settings import Settings
 from railscribe.sync import begin, run_apart
 from railscribe.values import Completion, EngineInfo, Exchange, Record, Request
@@ -44,11 +44,10 @@ class StandingGuard(Guard):
         Raises:
             RailscribeError: what is missing, with the command that mends it.
         """
-        policy = load_policy(settings.policy)
         late = _shared_engine(settings) if engine is None else LateEngine(engine)
-        refuse_unscored(policy, late)
+        refuse_unscored(open_policy(settings.policy, settings), late)  # before a store is left open
         store = AuditStore.open(settings.database_url, keep_images=settings.keep_images)
-        guard = cls(engine=late, store=store, policy=policy, settings=settings)
+        guard = cls(engine=late, store=store, policy=settings.policy, settings=settings)
         weakref.finalize(guard, store.close).atexit = False  # the process's end closes everything
         # Entries hold the guard, so only at the process's end can there be open ones.
         weakref.finalize(guard, guard._deferred.abandon)

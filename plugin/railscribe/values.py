@@ -212,6 +212,8 @@ class Identity:
     """The person the content is about or from; erasure goes by it."""
     language: str | None = None
     """The language to refuse in, ISO 639-1, where the caller knows it. Not part of a record."""
+    policy: str | None = None
+    """The policy to judge this request by, by reference (docs/policy-registry.md). A record names what it came to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

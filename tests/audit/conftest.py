@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from railscribe.audit import AuditStore
+from railscribe.audit import AuditStore, PolicyRegistry
 from railscribe.audit.schema import upgrade
 from railscribe.policy import load_policy, render
+from railscribe.policy.diagnostics import Diagnostic, Severity
+from railscribe.policy.load import load_registration
 from railscribe.values import (
     Category,
     Cause,
@@ -138,6 +141,10 @@ def fill(pieces: tuple[Piece, ...]) -> Callable[[AuditStore], None]:
         store.append(record)
         store.append_late_trace(_late(record))
         store.append_probes([_probe()])
+        registry, read = PolicyRegistry(store), load_registration("dev-tools-assistant")
+        found = Diagnostic(code="L001", severity=Severity.NOTE, message="As it should be.")
+        registry.register(replace(read, diagnostics=(found,), allowances=("C110",)), by="alice")
+        registry.move(read.policy.name, "prod", read.policy.digest, by="alice")
 
     return fill
 

@@ -225,6 +225,22 @@ async def test_tenants_share_a_prefix_only_where_they_may(engine: TransformersEn
     assert engine.prefixes.misses == 3
 
 
+async def test_a_policy_never_uses_what_was_kept_of_another(engine: TransformersEngine) -> None:
+    """Two versions of a policy, as behind a tag that moves to and fro, are two prefixes, each with its own answers."""
+    (request,) = some(1, policy=True)
+    texts = [request.policy_text, f"{request.policy_text}\n- the cat"]
+    asked = [dataclasses.replace(request, policy_text=texts[turn]) for turn in (0, 1, 0, 1)]
+
+    completions = [await engine.complete(each) for each in asked]
+
+    assert engine.prefixes.misses == 2
+    for each, completion in zip(asked, completions, strict=True):
+        engine.prefixes.clear()
+        fresh = await engine.complete(each)
+        assert fresh.text == completion.text
+        assert fresh.scores == pytest.approx(completion.scores, abs=1e-4)
+
+
 def test_the_prefix_cache_is_bounded(schooled_checkpoint: Path) -> None:
     """The least recently used goes first, and one that is larger than the room is not kept."""
     network = Network(load(schooled_checkpoint))

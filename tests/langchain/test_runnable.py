@@ -17,9 +17,11 @@ from langchain_core.runnables import RunnableLambda
 from PIL import Image as Pillow
 
 from railscribe import Identity, use_identity
+from railscribe.audit import AuditStore, PolicyRegistry
 from railscribe.errors import PolicyError, RailscribeError, UsageError
 from railscribe.langchain import GuardRunnable, RefusedError
 from railscribe.policy import Policy, load_policy, parse_policy
+from railscribe.policy.registration import Registration
 from railscribe.settings import Settings
 from railscribe.standing import StandingGuard
 from railscribe.testing import ScriptedEngine
@@ -384,3 +386,32 @@ def test_a_policy_that_does_not_fit_is_refused_where_the_pipe_is_built(guard: St
     with pytest.raises(PolicyError, match="gives them no scores"):
         GuardRunnable(guard, policy=policy(categories=[{"name": "Tickets", "threshold": 0.5}]))
     GuardRunnable(guard, direction="output", policy=policy(applies_to=["output"]))
+
+
+# Policies of the registry.
+def test_a_step_follows_the_tag_that_it_names(
+    settings: Settings, engine: ScriptedEngine, recorded: Records
+) -> None:
+    """A moved tag counts for the next call, a request's own policy for its call alone."""
+    versions = [
+        parse_policy(
+            {"name": "bank", "version": version, "description": "A bank.", "refusal": f"No {version}."}
+        )
+        for version in ("1", "2", "3")
+    ]
+    with AuditStore.open(settings.database_url) as store:
+        registry = PolicyRegistry(store)
+        for policy in versions:
+            registry.register(Registration(policy=policy), by="tester")
+        registry.move("bank", "prod", versions[0].digest, by="tester")
+        guard = StandingGuard.stand(settings.model_copy(update={"policy_refresh_s": 0.0}), engine=engine)
+        step = GuardRunnable(guard, policy="bank@prod")
+
+        step.invoke("hello")
+        registry.move("bank", "prod", versions[1].digest, by="tester")
+        with pytest.raises(RefusedError) as refused:
+            step.invoke("forbidden")
+        step.invoke("hello", {"metadata": {"policy": "bank@3"}})
+
+    assert [record["policy"]["version"] for record in recorded()] == ["1", "2", "3"]
+    assert refused.value.refusal == "No 2."

@@ -1,6 +1,7 @@
 """The audit store: what was decided, kept in SQL."""
 
+from railscribe.audit.policies import PolicyRegistry
 from railscribe.audit.probes import KnownProbes
 from railscribe.audit.store import AuditStore
 
-__all__ = ["AuditStore", "KnownProbes"]
+__all__ = ["AuditStore", "KnownProbes", "PolicyRegistry"]

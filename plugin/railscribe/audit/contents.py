@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from railscribe.audit import tables
@@ -50,3 +51,8 @@ def content_of(kind: str, chars: int | None, commitment: str | None, content: Ro
         intact = verify(commitment, kind, content["salt"], tables.restored(content["body"]))
         state = "intact" if intact else "altered"
     return {"text": content["body"], "state": state, "salt": content["salt"], **evidence}
+
+
+def iso(time: datetime) -> str:
+    """Return *time* as ISO 8601, to the microsecond, in UTC."""
+    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")

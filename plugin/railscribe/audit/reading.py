@@ -13,8 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from railscribe.audit import tables
-from railscribe.audit.contents import Row, content_of
+from railscribe.audit.contents import Row, content_of, iso
 from railscribe.audit.pictures import read_image
+from railscribe.audit.registrations import told_of
 from railscribe.audit.rows import fingerprint
 from railscribe.taxonomy import mlcommons_hazard
 from railscribe.values import EngineInfo, Outcome, Probe, ProbeName, ProbeResult
@@ -115,6 +116,8 @@ def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
     row = connection.execute(query.set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)).mappings().one()
     record = _of(row, tables.records)
     notes = list(_children(connection, tables.record_notes, key))
+    categories = list(_children(connection, tables.record_categories, key))
+    deciding = [category["name"] for category in categories if category["deciding"]]
     contents = {
         (content["kind"], content["position"]): content
         for content in _children(connection, tables.contents, key)
@@ -129,8 +132,11 @@ def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
             "sides": record["decided_on"].split("+"),
         },
         "enforcement": record["enforcement"],
-        "verdict": _verdict(record, _children(connection, tables.record_categories, key), notes),
-        "policy": _policy(row),
+        "verdict": _verdict(record, categories, notes),
+        "policy": {
+            **_policy(row),
+            **told_of(connection, record["policy_digest"], record["checked_at"], deciding),
+        },
         "engine": {**_of(row, tables.engines), "served_model": record["served_model"]},
         "requested": {"categories": record["categories_requested"], "trace": record["trace_requested"]},
         "trace_received": record["trace_received"],
@@ -152,11 +158,6 @@ def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
             (_late_trace(late, contents) for late in _children(connection, tables.late_traces, key)), None
         ),
     }
-
-
-def iso(time: datetime) -> str:
-    """Return *time* as ISO 8601, to the microsecond, in UTC."""
-    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _flat(row: _Mapping) -> Row:

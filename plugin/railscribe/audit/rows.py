@@ -76,7 +76,7 @@ def rows_of(record: Record, *, retention_class: str, keep_chars: int, keep_image
         **{name: getattr(record.identity, name) for name in ("tenant", "session", "request", "subject")},
         "retention_class": retention_class,
         "content_mode": "full",
-        "railscribe_version": _railscribe_version(),
+        "railscribe_version": railscribe_version(),
         "direction": record.direction.value,
         "rail": record.rail,
         "host": record.host,
@@ -135,7 +135,7 @@ def probe_rows(probe: Probe) -> Rows:
         "address": probe.address,
         "result": probe.result.value,
         "detail": probe.detail,
-        "railscribe_version": _railscribe_version(),
+        "railscribe_version": railscribe_version(),
     }
     shared: dict[sa.Table, Row] = {tables.engines: {"digest": digest, **asdict(probe.engine)}}
     return Rows(shared=shared, own={tables.engine_probes: [evidence]})
@@ -267,7 +267,7 @@ def _length(text: str | None) -> int | None:
 
 
 @lru_cache(maxsize=1)
-def _railscribe_version() -> str:
+def railscribe_version() -> str:
     try:
         return version("railscribe")
     except PackageNotFoundError:  # run from a source tree that was never installed

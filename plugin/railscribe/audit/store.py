@@ -33,6 +33,7 @@ from railscribe.audit.rows import Rows, late_rows, probe_rows, rows_of
 from railscribe.errors import UsageError
 from railscribe.values import EngineInfo, LateTrace, Outcome, Probe, Record
 
+_READING = "Reading records"
 KEEP_CHARS = 100_000
 """Of each text this much is kept; evidence covers the whole."""
 
@@ -125,7 +126,7 @@ class AuditStore:
         Raises:
             AuditError: the database could not be read.
         """
-        with self._reading() as connection:
+        with self.transaction(_READING) as connection:
             return latest_probes(connection, engine, address)
 
     def records(
@@ -143,7 +144,7 @@ class AuditStore:
         Raises:
             AuditError: the database could not be read.
         """
-        with self._reading() as connection:
+        with self.transaction(_READING) as connection:
             return list_records(connection, limit=limit, outcome=outcome, tenant=tenant, since=since)
 
     def record(self, beginning: str) -> dict[str, Any]:
@@ -155,7 +156,7 @@ class AuditStore:
             UsageError: there is none, or more than one.
             AuditError: the database could not be read.
         """
-        with self._reading() as connection:
+        with self.transaction(_READING) as connection:
             keys = find(connection, beginning) if beginning else []
             if len(keys) == 1:
                 return whole(connection, keys[0])
@@ -174,12 +175,35 @@ class AuditStore:
             UsageError: it returns no rows.
             AuditError: the database could not answer it.
         """
-        with self._reading() as connection:
+        with self.transaction(_READING) as connection:
             result = connection.execution_options(no_parameters=True).exec_driver_sql(sql)
             if not result.returns_rows:
                 raise UsageError("The statement returns no rows.", hint="Give one SELECT.")
             rows = [tuple(_plain(value) for value in row) for row in result]
             return list(result.keys()), rows
+
+    @contextmanager
+    def transaction(self, doing: str, *, write: bool = False) -> Iterator[sa.Connection]:
+        """Give this package's other modules a transaction, committed at its end, which only reads without *write*.
+
+        Raises:
+            AuditError: about *doing*, where the database failed.
+        """
+        engine, turn = (
+            (writing(self._engine), self._turn) if write else (reading(self._engine), nullcontext())
+        )
+        with turn, translated(self._url, doing), engine.begin() as connection:
+            yield connection
+
+    def insert(self, connection: sa.Connection, rows: Rows) -> None:
+        """Insert *rows* in a transaction of :meth:`transaction`; shared ones that are there are left as they are."""
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        for table, row in rows.shared.items():
+            if (table.name, row["digest"]) not in self._known:
+                connection.execute(dialect.insert(table).on_conflict_do_nothing(), row)
+        for table, own in rows.own.items():
+            if own:
+                connection.execute(sa.insert(table), own)
 
     def close(self) -> None:
         """Let go of the database. Calling it twice is harmless."""
@@ -193,25 +217,11 @@ class AuditStore:
 
     def _append(self, batch: list[Rows], doing: str) -> None:
         """Insert *batch* in one transaction, committed."""
-        with self._turn, translated(self._url, doing), writing(self._engine).begin() as connection:
+        with self.transaction(doing, write=True) as connection:
             for rows in batch:
-                self._insert(connection, rows)
+                self.insert(connection, rows)
         for rows in batch:
             self._known.update((table.name, row["digest"]) for table, row in rows.shared.items())
-
-    def _insert(self, connection: sa.Connection, rows: Rows) -> None:
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        for table, row in rows.shared.items():
-            if (table.name, row["digest"]) not in self._known:
-                connection.execute(dialect.insert(table).on_conflict_do_nothing(), row)
-        for table, own in rows.own.items():
-            if own:
-                connection.execute(sa.insert(table), own)
-
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with translated(self._url, "Reading records"), reading(self._engine).begin() as connection:
-            yield connection
 
 
 def _plain(value: Any) -> Any:

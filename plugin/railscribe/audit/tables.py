@@ -331,6 +331,71 @@ engine_probes = _evidence(
     sa.Index(None, "engine_digest", "probed_at"),
 )
 
+policy_registrations = _evidence(
+    "policy_registrations",
+    _text("digest", primary_key=True),
+    _text("policy_digest", sa.ForeignKey("policies.digest")),
+    _text("policy_text_digest", sa.ForeignKey("policy_texts.digest")),
+    _text("policy_mode"),
+    _time("registered_at"),
+    _text("registered_by"),
+    _text("reason", nullable=True),
+    _text("compiler"),
+    _text("railscribe_version"),
+    sa.Index(None, "policy_digest", "registered_at"),
+)
+
+
+def _of_registration() -> tuple[sa.schema.SchemaItem, ...]:
+    """The key of a row that is one of several of a registration."""
+    return (
+        _text("registration_digest", sa.ForeignKey("policy_registrations.digest"), primary_key=True),
+        sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    )
+
+
+policy_sources = _evidence(
+    "policy_sources", *_of_registration(), _text("file"), _text("digest"), _text("body")
+)
+
+policy_clauses = _evidence(
+    "policy_clauses",
+    *_of_registration(),
+    _text("kind"),
+    _text("text"),
+    _text("file", nullable=True),
+    _number("line", nullable=True),
+    _text("construct", nullable=True),
+)
+
+policy_diagnostics = _evidence(
+    "policy_diagnostics",
+    *_of_registration(),
+    _text("code"),
+    _text("severity"),
+    _text("message"),
+    _text("file", nullable=True),
+    _number("line", nullable=True),
+    _text("hint", nullable=True),
+)
+
+policy_allowances = _evidence("policy_allowances", *_of_registration(), _text("allowance"))
+
+policy_moves = _evidence(
+    "policy_moves",
+    _text("name", primary_key=True),
+    _text("tag", primary_key=True),
+    _text("tenant", primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    _text("policy_digest", sa.ForeignKey("policies.digest")),
+    _text("previous_digest", sa.ForeignKey("policies.digest"), nullable=True),
+    _time("moved_at"),
+    _text("moved_by"),
+    _text("reason", nullable=True),
+    _text("railscribe_version"),
+    sa.Index(None, "policy_digest", "moved_at"),
+)
+
 contents = sa.Table(
     "contents",
     metadata,
@@ -346,7 +411,12 @@ EVIDENCE = (
     *(policies, policy_texts, engines),
     *(records, record_categories, record_notes, record_images, record_pieces),
     *(late_traces, engine_probes),
+    *(policy_registrations, policy_sources, policy_clauses, policy_diagnostics, policy_allowances),
+    policy_moves,
 )
 """Tables whose rows can be neither changed nor deleted."""
 
-VIEWS = ("v_checks", "v_blocked_by_category_day", "v_undecided", "v_reviews", "v_late_traces", "v_images")
+VIEWS = (
+    *("v_checks", "v_blocked_by_category_day", "v_undecided", "v_reviews", "v_late_traces", "v_images"),
+    *("v_policy_tags", "v_policy_timeline"),
+)

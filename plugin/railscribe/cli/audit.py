@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -53,11 +54,26 @@ def show(
         options.print_json(record)
         return
     late = record.pop("late_trace")
+    record["policy"] = "\n".join(_policy(record["policy"]))
     for field, value in record.items():
         if value not in (None, "", [], {}):
             typer.echo(f"{field}: {_indented(value)}")
     if late is not None:
         typer.echo(f"late_trace: {_indented(_late_trace(late))}")
+
+
+def _policy(policy: dict[str, Any]) -> Iterator[str]:
+    """Yield what a record was judged against: which policy, its tags then, who registered it, what won, the text."""
+    tags = f", tagged {', '.join(policy['tags'])}" if policy["tags"] else ""
+    yield f"{policy['name']} {policy['version']} {policy['digest']}, mode {policy['mode']}{tags}"
+    if registration := policy["registration"]:
+        yield f"registered {registration['registered_at'][:19]} by {registration['registered_by']}"
+    for clause in policy["deciding_clauses"]:
+        source = clause["source"]
+        place = f" ({source['file']}:{source['line']}, {source['construct']})" if source else ""
+        yield f"decided by: {clause['text']}{place}"
+    yield f"text {policy['text_digest']}:"
+    yield policy["text"]
 
 
 def _late_trace(late: dict[str, Any]) -> str:

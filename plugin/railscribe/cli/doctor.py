@@ -16,12 +16,13 @@ import typer
 
 from railscribe.audit import AuditStore
 from railscribe.audit.tables import HEAD
+from railscribe.choosing import open_policy
 from railscribe.cli import options
 from railscribe.cli.remedies import remedy
 from railscribe.engines import Engine, open_engine
 from railscribe.errors import RailscribeError
 from railscribe.nemotron import build_request, parse_reply
-from railscribe.policy import load_policy, render
+from railscribe.policy import render
 from railscribe.probing import Found, probe
 from railscribe.settings import Settings
 from railscribe.sync import run_sync
@@ -131,7 +132,7 @@ def _packages() -> Finding:
 
 
 def _policy(settings: Settings) -> str:
-    rendering = render(load_policy(settings.policy))
+    rendering = render(open_policy(settings.policy, settings))
     named = f"{rendering.policy_name} {rendering.policy_version}"
     return f"{named}, mode {rendering.mode.value}, {len(rendering.text)} characters"
 
@@ -148,7 +149,7 @@ def _engine(settings: Settings) -> str:
             started = time.perf_counter()
             request = build_request(
                 Exchange(user="What time does the library open?"),
-                render(load_policy(settings.policy)),
+                render(open_policy(settings.policy, settings)),
                 Flags(),
             )
             completion = await engine.complete(request)
@@ -210,7 +211,7 @@ def _kept(settings: Settings, probed: Probed, say: _Say) -> bool:
 def _is_needed(name: ProbeName, settings: Settings) -> bool:
     """Whether checks with *settings* go wrong, and not only without something, where *name* is not honoured."""
     if name in (ProbeName.POLICY, ProbeName.TAXONOMY):
-        mode = render(load_policy(settings.policy)).mode
+        mode = render(open_policy(settings.policy, settings)).mode
         return mode is (Mode.POLICY if name is ProbeName.POLICY else Mode.TAXONOMY)
     if name is ProbeName.THINKING:
         return settings.think

@@ -27,7 +27,11 @@ BaseUrl = Annotated[
 ]
 Policy = Annotated[
     str | None,
-    typer.Option("--policy", help="A ready policy's name, or a YAML or JSON file.", show_default=False),
+    typer.Option(
+        "--policy",
+        help="A ready policy's name, a YAML or JSON file, or one of the registry: NAME@TAG, a digest.",
+        show_default=False,
+    ),
 ]
 DatabaseUrl = Annotated[
     str | None,

@@ -27,7 +27,7 @@ from railscribe.guard import Caller, Guard, refuse_misfit
 from railscribe.langchain.turns import RefusedError, identity_of, replacement, response_turn, user_turn
 from railscribe.language import told
 from railscribe.parts import Turn
-from railscribe.policy import Policy, load_policy
+from railscribe.policy import Policy
 from railscribe.settings import OnUndecided, Settings, load_settings
 from railscribe.standing import StandingGuard
 from railscribe.sync import run_sync
@@ -38,7 +38,7 @@ class GuardRunnable(Runnable[Any, Any]):
     """Checks what passes through it: prompts on their way in, or responses on their way out.
 
     *guard* is a guard of yours, or settings to stand one up with; without it, those of the environment hold.
-    *policy* and *on_undecided* default to the guard's.
+    *policy*, itself or by reference, and *on_undecided* default to the guard's.
 
     Raises:
         RailscribeError: what the guard lacks (a policy, a database, an engine) and the command that mends it.
@@ -60,10 +60,16 @@ class GuardRunnable(Runnable[Any, Any]):
                 hint="Use GuardRunnable().wrap(llm, exit_behavior='replace'), or with_fallbacks.",
             )
         self.guard = guard if isinstance(guard, Guard) else StandingGuard.stand(guard or load_settings())
-        self.policy = (load_policy(policy) if isinstance(policy, str) else policy) or self.guard.policy
+        self._named = policy
         refuse_misfit(self.policy, self.direction, self.guard.engine)
         self.on_undecided = on_undecided
         self.exit_behavior = exit_behavior
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of this step as it was last known, where neither a request nor a tenant has its own."""
+        named = self._named or self.guard.policy
+        return self.guard.policies.last(named) if isinstance(named, str) else named
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:  # noqa: A002
         """Return *input* if it is allowed.
@@ -86,7 +92,7 @@ class GuardRunnable(Runnable[Any, Any]):
     def facing(self, direction: Direction) -> GuardRunnable:
         """Return this guard for *direction*."""
         return GuardRunnable(
-            self.guard, direction=direction, policy=self.policy, on_undecided=self.on_undecided
+            self.guard, direction=direction, policy=self._named, on_undecided=self.on_undecided
         )
 
     async def admit(self, value: Any, identity: Identity, user: Turn | None = None) -> None:
@@ -97,10 +103,11 @@ class GuardRunnable(Runnable[Any, Any]):
         """
         # On a thread, because pictures are decoded.
         exchange, problem = await asyncio.to_thread(self._exchange, value, user)
+        policy = await self.guard.policy_for(self._named, identity)
         record = await self.guard.check(
             exchange,
             direction=self.direction,
-            policy=self.policy,
+            policy=policy,
             identity=identity,
             on_undecided=self.on_undecided,
             caller=_caller(self.direction),
@@ -108,7 +115,7 @@ class GuardRunnable(Runnable[Any, Any]):
         )
         if record.enforcement is Enforcement.REFUSED:
             # On a thread: the user's language may have to be found.
-            raise RefusedError(record, self.policy, await asyncio.to_thread(told, self.policy, record))
+            raise RefusedError(record, policy, await asyncio.to_thread(told, policy, record))
 
     def _exchange(self, value: Any, user: Turn | None) -> tuple[Exchange, Cause | None]:
         settings = self.guard.settings

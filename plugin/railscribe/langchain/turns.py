@@ -87,7 +87,7 @@ def identity_of(config: RunnableConfig, run: UUID) -> Identity:
     metadata: Mapping[str, Any] = config.get("metadata") or {}
     named = {
         key: str(metadata[key])
-        for key in ("tenant", "session", "request", "subject", "language")
+        for key in ("tenant", "session", "request", "subject", "language", "policy")
         if metadata.get(key)
     }
     if current.language:

@@ -21,8 +21,11 @@ from yaml.constructor import ConstructorError
 from railscribe.errors import PolicyError
 from railscribe.policy.cases import Suite, parse_suite
 from railscribe.policy.document import Policy, parse_policy
+from railscribe.policy.lint import lint
+from railscribe.policy.registration import Registration, SourceFile, document_clauses
 
 _MAX_BYTES = 256 * 1024
+_ENDINGS = {".yaml", ".yml", ".json"}
 
 
 def ready_policies() -> dict[str, Path]:
@@ -42,11 +45,36 @@ def load_policy(name_or_path: str) -> Policy:
     if name_or_path in ready:
         return _read(ready[name_or_path])
     path = Path(name_or_path)
-    if path.suffix.lower() in {".yaml", ".yml", ".json"}:
+    if path.suffix.lower() in _ENDINGS:
         return _read(path)
     raise PolicyError(
         f"There is no policy called {name_or_path!r}.",
         hint=f"Give a .yaml or .json file, or a ready one: {', '.join(nearest_ready(name_or_path))}.",
+    )
+
+
+def is_loadable(name_or_path: str) -> bool:
+    """Whether *name_or_path* is for :func:`load_policy`: a ready policy's name, or a file by its ending."""
+    return name_or_path in ready_policies() or Path(name_or_path).suffix.lower() in _ENDINGS
+
+
+def load_registration(name_or_path: str) -> Registration:
+    """Return what :func:`load_policy` returns with its source, where each clause stands, and what lint says of it.
+
+    Raises:
+        PolicyError: as :func:`load_policy`.
+    """
+    policy = load_policy(name_or_path)
+    path = ready_policies().get(name_or_path, Path(name_or_path))
+    text = _text(path)
+    document, lines = _parse(path, text)
+    if parse_policy(document) != policy:
+        raise PolicyError(f"{path} was changed while it was read.", hint="Try again.")
+    return Registration(
+        policy=policy,
+        sources=(SourceFile(file=path.name, text=text),),
+        clauses=tuple(document_clauses(policy, document, lines=lines, file=path.name)),
+        diagnostics=tuple(lint(document, lines=lines, file=path.name)),
     )
 
 
@@ -66,7 +94,7 @@ def load_cases(name_or_path: str, *, policy: str | None = None) -> Suite:
     """
     ready = ready_cases()
     path = ready.get(name_or_path, Path(name_or_path))
-    if name_or_path not in ready and path.suffix.lower() not in {".yaml", ".yml", ".json"}:
+    if name_or_path not in ready and path.suffix.lower() not in _ENDINGS:
         raise PolicyError(
             f"There are no cases for {name_or_path!r}.",
             hint=f"Give a .yaml file of cases, or a ready policy that has some: {', '.join(ready) or 'none has'}.",
@@ -111,13 +139,16 @@ def read_document(path: Path) -> tuple[Any, dict[str, int]]:
     Raises:
         PolicyError: it cannot be read, is no UTF-8, or is no YAML or JSON as this module takes it.
     """
+    return _parse(path, _text(path))
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise PolicyError(f"Cannot read {path}: {_reason(error)}.") from error
     except UnicodeDecodeError as error:
         raise PolicyError(f"{path} is not UTF-8 text.") from error
-    return _parse(path, text)
 
 
 def _read(path: Path) -> Policy:

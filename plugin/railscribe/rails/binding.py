@@ -113,9 +113,9 @@ class Rails:
         exchange = Exchange(user="", response=None if direction is Direction.INPUT else "")
         try:
             turns = host_turns(direction, context, events)
-            # Decoding a picture and reading a policy file take their time.
+            # Decoding a picture takes its time.
             exchange, problem = await asyncio.to_thread(read_exchange, turns, self.guard.settings)
-            policy = await asyncio.to_thread(self.configuration.policy, name, policy)
+            policy = await self.guard.policy_for(self.configuration.reference(name))
         except asyncio.CancelledError:
             await self.guard.check(
                 exchange, direction=direction, policy=policy, caller=caller, problem=Cause.CANCELLED
@@ -139,7 +139,7 @@ class Rails:
 
     def _is_own_refusal(self, bot_message: object) -> bool:
         # A stream carries the input rail's refusal past the output rail, where it would be judged once more.
-        policies = (self.guard.policy, *self.configuration.policies.values())
+        policies = (self.guard.policy, *tuple(self.guard.policies.seen.values()))
         return isinstance(bot_message, str) and any(bot_message in refusals_of(policy) for policy in policies)
 
 

@@ -6,25 +6,26 @@
         input: {on_undecided: allow}     # a switch per rail; without it, the setting on_undecided holds
         output: {on_undecided: block}
 
-A policy file is looked for in the configuration's directory first, then where any path is.
+A policy file is looked for in the configuration's directory first, then where any path is. A policy of the
+registry is looked up when the rail has its guard, and again whenever its tag may have moved.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from nemoguardrails import RailsConfig
 from nemoguardrails.utils import _get_flow_params, _normalize_flow_id
 from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import Self
 
+from railscribe.choosing import refuse_unloadable
 from railscribe.errors import PolicyError, SettingsError
 from railscribe.guard import Guard, refuse_misfit
-from railscribe.policy import Policy, load_policy
 from railscribe.settings import OnUndecided, Settings, load_settings
 from railscribe.values import Direction
 
@@ -55,8 +56,6 @@ class Configuration:
     folders: tuple[Path, ...]
     gap: str | None = None
     """What the host will show unchecked, in a sentence."""
-    policies: dict[str, Policy] = field(default_factory=dict)
-    """Those named by flows so far; read once."""
     rails: tuple[tuple[Direction, str | None], ...] = ()
     """The rails that the configuration runs, each with the policy that it names."""
 
@@ -66,7 +65,7 @@ class Configuration:
 
         Raises:
             SettingsError: a field under ``custom_data: {railscribe: ...}`` is wrong.
-            PolicyError: a policy that a flow names does not exist or holds mistakes.
+            PolicyError: a policy file that a flow names does not exist or holds mistakes.
         """
         given = (config.custom_data or {}).get("railscribe") or {}
         if not isinstance(given, Mapping):
@@ -77,7 +76,10 @@ class Configuration:
         folders = tuple(_folders(config.config_path))
         fields = {name: value for name, value in given.items() if name not in ("input", "output")}
         settings = load_settings(fields)
-        settings = settings.model_copy(update={"policy": _resolve(settings.policy, folders)})
+        by_tenant = {tenant: _resolve(name, folders) for tenant, name in settings.policy_by_tenant.items()}
+        settings = settings.model_copy(
+            update={"policy": _resolve(settings.policy, folders), "policy_by_tenant": by_tenant}
+        )
         on_undecided = {
             Direction.INPUT: switches.input.on_undecided,
             Direction.OUTPUT: switches.output.on_undecided,
@@ -90,36 +92,28 @@ class Configuration:
             rails=tuple(_rails(config)),
         )
         for _, name in configuration.rails:
-            configuration.policy(name, default=None)
+            if (reference := configuration.reference(name)) is not None:
+                refuse_unloadable(reference)
         return configuration
 
     def refuse_misfits(self, guard: Guard) -> None:
         """Refuse a rail whose policy cannot decide by *guard*, which would refuse all that comes.
 
         Raises:
-            PolicyError: a policy does not apply to the rail's direction, or needs scores that the engine never gives.
+            PolicyError: a policy does not exist, does not apply to the rail's direction, or needs scores that the
+                engine never gives.
+            AuditError: the registry was needed and could not be read.
         """
         for direction, name in self.rails:
-            refuse_misfit(self.policy(name, guard.policy), direction, guard.engine)
+            reference = self.reference(name)
+            policy = guard.policy if reference is None else guard.policies.find(reference)
+            refuse_misfit(policy, direction, guard.engine)
 
-    @overload
-    def policy(self, name: str | None, default: Policy) -> Policy: ...
-    @overload
-    def policy(self, name: str | None, default: None) -> Policy | None: ...
-    def policy(self, name: str | None, default: Policy | None) -> Policy | None:
-        """Return the policy called *name*; *default* where the flow names none.
-
-        Raises:
-            PolicyError: there is none of that name; the nearest are given.
-        """
+    def reference(self, name: str | None) -> str | None:
+        """Return the reference to the policy that a flow calls *name*; ``None`` where it names none."""
         if name in (None, "", "$policy"):  # Colang 1.0 hands on the name of a variable that is not set
-            return default
-        return self._named(str(name))
-
-    def _named(self, name: str) -> Policy:
-        if name not in self.policies:
-            self.policies[name] = load_policy(_resolve(name, self.folders))
-        return self.policies[name]
+            return None
+        return _resolve(str(name), self.folders)
 
 
 def _switches(given: Mapping[str, Any]) -> _Switches:
