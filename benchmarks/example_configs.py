@@ -37,7 +37,9 @@ def configurations(folder: Path) -> Iterator[Path]:
         if any(outer in path.parents for outer in found):
             continue  # a part of the configuration around it
         names = {p.name for p in path.iterdir()}
-        if names & {"config.yml", "config.yaml", "main.co", "rails.co"} or any(n.endswith(("co", "yml")) for n in names):
+        if names & {"config.yml", "config.yaml", "main.co", "rails.co"} or any(
+            n.endswith(("co", "yml")) for n in names
+        ):
             if path == folder or path.name == "examples":
                 continue
             found.append(path)
@@ -47,7 +49,9 @@ def configurations(folder: Path) -> Iterator[Path]:
 def row(folder: Path, path: Path, compiled: Compiled) -> str:
     """Return one line of the table."""
     kinds = Counter(clause.kind for clause in compiled.clauses)
-    version = "2.x" if any(c.source and c.source.construct.startswith("flow ") for c in compiled.clauses) else ""
+    version = (
+        "2.x" if any(c.source and c.source.construct.startswith("flow ") for c in compiled.clauses) else ""
+    )
     codes = {
         severity: Counter(found.code for found in compiled.diagnostics if found.severity is severity)
         for severity in Severity
@@ -59,7 +63,10 @@ def row(folder: Path, path: Path, compiled: Compiled) -> str:
         str(kinds["allowed"]),
         str(kinds["category"]),
         "yes" if not compiled.failed else "no",
-        *(" ".join(f"{c}x{n}" if n > 1 else c for c, n in sorted(codes[severity].items())) for severity in Severity),
+        *(
+            " ".join(f"{c}x{n}" if n > 1 else c for c, n in sorted(codes[severity].items()))
+            for severity in Severity
+        ),
     ]
     del version
     return "| " + " | ".join(cells) + " |"
@@ -72,7 +79,9 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.folder or shipped()
     library = library_flows()
-    print("| configuration | intents refused | disallowed | allowed | categories | compiles | errors | warnings | notes |")
+    print(
+        "| configuration | intents refused | disallowed | allowed | categories | compiles | errors | warnings | notes |"
+    )
     print("|---|---:|---:|---:|---:|---|---|---|---|")
     for path in configurations(folder):
         compiled = compile_policy(gather(path), library=lambda: library)

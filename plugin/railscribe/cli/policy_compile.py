@@ -36,16 +36,21 @@ class ModeChoice(str, Enum):
 
 
 def compile_(
-    path: Annotated[Path, typer.Argument(help="A NeMo configuration (folder, .co, .yml), or a policy's file.")],
+    path: Annotated[
+        Path, typer.Argument(help="A NeMo configuration (folder, .co, .yml), or a policy's file.")
+    ],
     mode: Annotated[
-        ModeChoice | None, typer.Option(help="How the policy travels, instead of what fits it best.", show_default=False)
+        ModeChoice | None,
+        typer.Option(help="How the policy travels, instead of what fits it best.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write the policy to this YAML file.", show_default=False)
     ] = None,
     allow: Annotated[
         list[str] | None,
-        typer.Option(help="Take on errors of this code, or CODE@file:line. May be repeated.", show_default=False),
+        typer.Option(
+            help="Take on errors of this code, or CODE@file:line. May be repeated.", show_default=False
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The policy's name.", show_default=False)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no warnings and no notes.")] = False,

@@ -25,7 +25,7 @@ from railscribe.policy.document import Policy, parse_policy
 from railscribe.policy.draft import Draft
 from railscribe.policy.from_document import add_document, is_document
 from railscribe.policy.gathered import Gathered
-from railscribe.policy.nemo.catalog import bare_name
+from railscribe.policy.nemo.catalog import Library, bare_name
 from railscribe.policy.nemo.configuration import YamlFile, configuration_of
 from railscribe.policy.nemo.foreign import add_eval, add_generated, is_eval, is_generated
 from railscribe.policy.nemo.prompts import say_idle
@@ -43,7 +43,7 @@ _GENERIC_REFUSAL = re.compile(r"^(?:refuse to respond|refuse|deny|inform cannot 
 def compile_policy(
     gathered: Gathered,
     *,
-    library: Callable[[], frozenset[str]],
+    library: Callable[[], Library],
     mode: Literal["policy", "taxonomy", "builtin"] | None = None,
     name: str | None = None,
     allow: Sequence[Allowance] = (),
@@ -67,7 +67,7 @@ def compile_policy(
     return _result(draft, gathered, document, policy, allow)
 
 
-def _read(draft: Draft, gathered: Gathered, library: Callable[[], frozenset[str]]) -> None:
+def _read(draft: Draft, gathered: Gathered, library: Callable[[], Library]) -> None:
     plain = []
     for file in gathered.yaml:
         if is_generated(file.data):
@@ -80,7 +80,7 @@ def _read(draft: Draft, gathered: Gathered, library: Callable[[], frozenset[str]
         _read_nemo(draft, gathered, plain, library())
 
 
-def _read_nemo(draft: Draft, gathered: Gathered, plain: Sequence[YamlFile], library: frozenset[str]) -> None:
+def _read_nemo(draft: Draft, gathered: Gathered, plain: Sequence[YamlFile], library: Library) -> None:
     configuration = configuration_of(plain)
     draft.diagnostics.extend(configuration.diagnostics)
     version = configuration.version
@@ -88,10 +88,12 @@ def _read_nemo(draft: Draft, gathered: Gathered, plain: Sequence[YamlFile], libr
         version = version_of(gathered.colang[0].text)
     script = read_colang([(file.name, file.text) for file in gathered.colang], version)
     draft.diagnostics.extend(script.diagnostics)
-    walker = Walker(script, library)
-    rails = RailReader(draft=draft, configuration=configuration, script=script, walker=walker, library=library)
+    walker = Walker(script, library.names)
+    rails = RailReader(
+        draft=draft, configuration=configuration, script=script, walker=walker, library=library
+    )
     try:
-        reached = walker.reached(bare_name(rail.name) for rail in configuration.rails)
+        reached = walker.reached([bare_name(rail.name) for rail in configuration.rails])
         add_dialog(draft, script, reached)
         rails.add_all()
         for call in reached.library:
@@ -105,7 +107,9 @@ def _read_nemo(draft: Draft, gathered: Gathered, plain: Sequence[YamlFile], libr
     add_words(draft, configuration, script)
 
 
-def _document(draft: Draft, gathered: Gathered, clauses: Sequence[Clause], name: str | None) -> dict[str, Any]:
+def _document(
+    draft: Draft, gathered: Gathered, clauses: Sequence[Clause], name: str | None
+) -> dict[str, Any]:
     named = slug(name or draft.name or gathered.name)
     document: dict[str, Any] = {
         "name": named,
@@ -142,8 +146,12 @@ def _description(draft: Draft, named: str, clauses: Sequence[Clause]) -> str:
     if len(whole) > _LONGEST_DESCRIPTION:
         cut = whole[:_LONGEST_DESCRIPTION]
         whole = cut[: cut.rfind(". ") + 1] or cut.rsplit(" ", 1)[0] + " ..."
-        message = f"the instructions are longer than {_LONGEST_DESCRIPTION} characters; the description ends before"
-        draft.say("C301", Severity.WARNING, message, next(c.source for c in clauses if c.kind == "description"))
+        message = (
+            f"the instructions are longer than {_LONGEST_DESCRIPTION} characters; the description ends before"
+        )
+        draft.say(
+            "C301", Severity.WARNING, message, next(c.source for c in clauses if c.kind == "description")
+        )
     return whole or f"Translated from the configuration {named}."
 
 
@@ -167,7 +175,9 @@ def _overridden(document: dict[str, Any], mode: str | None, name: str | None) ->
 def _policy(draft: Draft, document: Mapping[str, Any] | None) -> Policy | None:
     if document is None:
         return None
-    forbids = any(document.get(field) for field in ("categories", "disallowed")) or document.get("builtin", True)
+    forbids = any(document.get(field) for field in ("categories", "disallowed")) or document.get(
+        "builtin", True
+    )
     if not forbids:
         draft.say(
             "C001",
@@ -180,7 +190,12 @@ def _policy(draft: Draft, document: Mapping[str, Any] | None) -> Policy | None:
     _, found = problems(document)
     for problem in found:
         where = f"{problem.field}: " if problem.field else ""
-        draft.say("C002", Severity.ERROR, f"no policy can say this: {where}{problem.message}", _source_of(draft, document, problem.field))
+        draft.say(
+            "C002",
+            Severity.ERROR,
+            f"no policy can say this: {where}{problem.message}",
+            _source_of(draft, document, problem.field),
+        )
     if found:
         return None
     try:
@@ -194,7 +209,12 @@ def _source_of(draft: Draft, document: Mapping[str, Any], field: str) -> Source 
     kind, _, rest = field.partition(".")
     number = rest.partition(".")[0]
     listed = document.get(kind)
-    if kind in ("allowed", "disallowed") and isinstance(listed, list) and number.isdigit() and int(number) < len(listed):
+    if (
+        kind in ("allowed", "disallowed")
+        and isinstance(listed, list)
+        and number.isdigit()
+        and int(number) < len(listed)
+    ):
         clause = draft.clauses.get((kind, str(listed[int(number)]).casefold()))
         return clause.source if clause else None
     return draft.places.get(field)

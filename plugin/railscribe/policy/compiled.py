@@ -130,6 +130,8 @@ def _clause(clause: Clause) -> dict[str, Any]:
     return {
         "kind": clause.kind,
         "text": clause.text,
-        "source": {"file": source.file, "line": source.line, "construct": source.construct} if source else None,
+        "source": {"file": source.file, "line": source.line, "construct": source.construct}
+        if source
+        else None,
         "examples": list(clause.examples),
     }

@@ -60,7 +60,13 @@ class Draft:
         self._add("description", text, source, ())
 
     def category(
-        self, name: str, source: Source, *, definition: str = "", action: str = "", examples: Iterable[str] = ()
+        self,
+        name: str,
+        source: Source,
+        *,
+        definition: str = "",
+        action: str = "",
+        examples: Iterable[str] = (),
     ) -> None:
         """Add a category; a built-in one under the spelling that the model uses."""
         plain = self._plain(name.replace(",", " and"), source)[:_LONGEST_NAME].strip()
@@ -79,7 +85,12 @@ class Draft:
         )
 
     def say(
-        self, code: str, severity: Severity, message: str, source: Source | None = None, hint: str | None = None
+        self,
+        code: str,
+        severity: Severity,
+        message: str,
+        source: Source | None = None,
+        hint: str | None = None,
     ) -> None:
         """Add a diagnostic at *source*."""
         self.diagnostics.append(
@@ -108,7 +119,11 @@ class Draft:
         return tuple(self.clauses.values())
 
     def _add(
-        self, kind: Literal["disallowed", "allowed", "description"], text: str, source: Source, examples: Iterable[str]
+        self,
+        kind: Literal["disallowed", "allowed", "description"],
+        text: str,
+        source: Source,
+        examples: Iterable[str],
     ) -> None:
         plain = one_line(self._plain(text, source))
         if plain:

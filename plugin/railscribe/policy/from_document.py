@@ -15,19 +15,27 @@ _LISTS = {"categories", "disallowed", "allowed", "suppressed"}
 
 def is_document(data: Mapping[str, Any]) -> bool:
     """Whether *data* means to be one of our policy documents."""
-    return _FIELDS <= set(data) or ("name" in data and bool(_LISTS & set(data)))
+    return set(data) >= _FIELDS or ("name" in data and bool(_LISTS & set(data)))
 
 
 def add_document(draft: Draft, file: YamlFile) -> dict[str, Any]:
     """Add the clauses of *file* to *draft* and return the document."""
-    draft.places.update({path: Source(file=file.name, line=line, construct=path) for path, line in file.lines.items()})
+    draft.places.update(
+        {path: Source(file=file.name, line=line, construct=path) for path, line in file.lines.items()}
+    )
     for kind in ("disallowed", "allowed"):
         for number, text in enumerate(_listed(file.data, kind)):
             _add(draft, file, kind, f"{kind}.{number}", str(text))
     for number, category in enumerate(_listed(file.data, "categories")):
         if isinstance(category, Mapping):
             name, definition = str(category.get("name", "")), category.get("definition")
-            _add(draft, file, "category", f"categories.{number}", f"{name}: {definition}" if definition else name)
+            _add(
+                draft,
+                file,
+                "category",
+                f"categories.{number}",
+                f"{name}: {definition}" if definition else name,
+            )
     if isinstance(file.data.get("description"), str):
         _add(draft, file, "description", "description", file.data["description"])
     return {str(key): value for key, value in file.data.items()}

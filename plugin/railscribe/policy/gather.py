@@ -22,6 +22,7 @@ from pathlib import Path
 from railscribe.errors import MissingExtraError, PolicyError
 from railscribe.policy.diagnostics import Diagnostic, Severity
 from railscribe.policy.gathered import ColangFile, Gathered
+from railscribe.policy.nemo.catalog import Library
 from railscribe.policy.nemo.configuration import YamlFile
 from railscribe.policy.writing import origins
 from railscribe.policy.yaml_text import Unreadable, read_yaml
@@ -30,7 +31,10 @@ _COLANG, _YAML = {".co"}, {".yml", ".yaml", ".json"}
 _MAX_FILE = 8 * 1024 * 1024
 _MAX_FILES = 5_000
 _IMPORT = re.compile(r"^import[ \t]+(?P<path>\"[^\"]+\"|'[^']+'|[\w.]+)", re.MULTILINE)
-_DEFINES = re.compile(r"^(?:flow|define (?:sub)?flow|define parallel flow)[ \t]+([^$\n(>#\"-]+?)[ \t]*(?:[$(:>#-].*)?$", re.MULTILINE)
+_DEFINES = re.compile(
+    r"^(?:flow|define (?:sub)?flow|define parallel flow)[ \t]+([^$\n(>#\"-]+?)[ \t]*(?:[$(:>#-].*)?$",
+    re.MULTILINE,
+)
 _OURS = Path(__file__).resolve().parents[1] / "rails"
 
 
@@ -48,13 +52,17 @@ def gather(path: str | os.PathLike[str]) -> Gathered:
     except OSError as error:
         raise PolicyError(f"Cannot read {root}: {error.strerror}.") from error
     if not exists:
-        raise PolicyError(f"There is nothing to compile at {root}.", hint="Give a folder with a config.yml, or a file.")
+        raise PolicyError(
+            f"There is nothing to compile at {root}.", hint="Give a folder with a config.yml, or a file."
+        )
     if is_folder:
         reader.folder(root, root)
         reader.check_folder()
     else:
         if root.suffix.lower() not in _COLANG | _YAML:
-            raise PolicyError(f"{root} is neither Colang, YAML nor JSON.", hint="Its ending says which: .co, .yml, .json.")
+            raise PolicyError(
+                f"{root} is neither Colang, YAML nor JSON.", hint="Its ending says which: .co, .yml, .json."
+            )
         reader.file(root)
     reader.imports()
     return reader.gathered()
@@ -88,7 +96,12 @@ class _Reader:
         """Read all of *folder*, and the folders in it (rule 1)."""
         resolved = folder.resolve()
         if resolved in self._folders:
-            self._say("C012", Severity.WARNING, "this folder was read already, by another name; it is read once", folder)
+            self._say(
+                "C012",
+                Severity.WARNING,
+                "this folder was read already, by another name; it is read once",
+                folder,
+            )
             return
         self._folders.add(resolved)
         try:
@@ -98,7 +111,9 @@ class _Reader:
             return
         for entry in entries:
             if folder == top and entry.name.startswith("kb"):
-                self._say("C305", Severity.NOTE, "documents are knowledge, not rules; they are left out", entry)
+                self._say(
+                    "C305", Severity.NOTE, "documents are knowledge, not rules; they are left out", entry
+                )
                 continue
             try:
                 is_folder, is_file = entry.is_dir(), entry.is_file()
@@ -121,7 +136,12 @@ class _Reader:
         self._files.add(resolved)
         if len(self._files) > _MAX_FILES:
             if len(self._files) == _MAX_FILES + 1:
-                self._say("C013", Severity.ERROR, f"there are more than {_MAX_FILES} files; the rest is not read", path)
+                self._say(
+                    "C013",
+                    Severity.ERROR,
+                    f"there are more than {_MAX_FILES} files; the rest is not read",
+                    path,
+                )
             return
         text = self._text(path)
         if text is None:
@@ -133,7 +153,13 @@ class _Reader:
         try:
             read = read_yaml(text, is_json=path.suffix.lower() == ".json")
         except Unreadable as error:
-            self._say("C015", Severity.ERROR, f"this is not {path.suffix[1:].upper()}: {error}", path, line=error.line)
+            self._say(
+                "C015",
+                Severity.ERROR,
+                f"this is not {path.suffix[1:].upper()}: {error}",
+                path,
+                line=error.line,
+            )
             return
         for key, line in read.repeated:
             message = f"{key!r} is given twice, and only the last would count"
@@ -156,7 +182,9 @@ class _Reader:
         if len(names) > 1 and not at_top:
             listed = ", ".join(str(name.parent.as_posix()) for name in names[:3])
             hint = f"Give one of them: {listed}{', ...' if len(names) > 3 else ''}."
-            self._say("C014", Severity.ERROR, "there are several configurations in this folder", self._root, hint)
+            self._say(
+                "C014", Severity.ERROR, "there are several configurations in this folder", self._root, hint
+            )
 
     def imports(self) -> None:
         """Read what is imported, and what that imports (rule 3)."""
@@ -191,7 +219,9 @@ class _Reader:
                 if not candidate.exists():
                     continue
                 resolved = candidate.resolve()
-                if resolved.is_relative_to(_OURS) or any(resolved.is_relative_to(root) for root in library[:2]):
+                if resolved.is_relative_to(_OURS) or any(
+                    resolved.is_relative_to(root) for root in library[:2]
+                ):
                     return
                 if candidate.is_dir():
                     self.folder(candidate, candidate)
@@ -214,14 +244,18 @@ class _Reader:
     def _text(self, path: Path) -> str | None:
         try:
             if path.stat().st_size > _MAX_FILE:
-                self._say("C013", Severity.ERROR, f"the file is larger than {_MAX_FILE} bytes and is not read", path)
+                self._say(
+                    "C013", Severity.ERROR, f"the file is larger than {_MAX_FILE} bytes and is not read", path
+                )
                 return None
             raw = path.read_bytes()
         except OSError as error:
             self._say("C019", Severity.ERROR, f"the file cannot be read: {error.strerror}", path)
             return None
         if raw.startswith(b"\xef\xbb\xbf"):
-            message = "the file begins with a byte-order mark, which NeMo takes for a letter; it was taken off"
+            message = (
+                "the file begins with a byte-order mark, which NeMo takes for a letter; it was taken off"
+            )
             self._say("C011", Severity.WARNING, message, path, "Save the file as UTF-8 without it.", line=1)
             raw = raw[3:]
         try:
@@ -229,7 +263,9 @@ class _Reader:
         except UnicodeDecodeError as error:
             line = raw.count(b"\n", 0, error.start) + 1
             wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
-            self._say("C010", Severity.ERROR, "the file is not UTF-8 text", path, "Save it as UTF-8.", line=line)
+            self._say(
+                "C010", Severity.ERROR, "the file is not UTF-8 text", path, "Save it as UTF-8.", line=line
+            )
             text = raw.decode("utf-16", errors="replace") if wide else raw.decode("latin-1")
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -240,7 +276,14 @@ class _Reader:
         return any(fnmatch(path.name, pattern) for pattern in self._ignored)
 
     def _say(
-        self, code: str, severity: Severity, message: str, path: Path, hint: str | None = None, *, line: int | None = None
+        self,
+        code: str,
+        severity: Severity,
+        message: str,
+        path: Path,
+        hint: str | None = None,
+        *,
+        line: int | None = None,
     ) -> None:
         named = self._named(path)
         self._diagnostics.append(
@@ -269,7 +312,7 @@ def _library_roots() -> tuple[Path, ...]:
     return (package / "colang" / "v2_x" / "library", package, package.parent)
 
 
-def library_flows() -> frozenset[str]:
+def library_flows() -> Library:
     """Return the names of the flows in the library of the installed NeMo Guardrails.
 
     Raises:
@@ -281,8 +324,9 @@ def library_flows() -> frozenset[str]:
             "Compiling a NeMo configuration needs NeMo Guardrails, which is not installed.",
             hint="Install it with: pip install 'railscribe[nemo]'.",
         )
-    found: set[str] = set()
-    for folder in (roots[0], roots[1] / "library"):
-        for path in sorted(folder.rglob("*.co")):
-            found.update(name.strip() for name in _DEFINES.findall(path.read_text(encoding="utf-8")))
-    return frozenset(found)
+    return Library(rails=_flows_in(roots[1] / "library"), helpers=_flows_in(roots[0]))
+
+
+def _flows_in(folder: Path) -> frozenset[str]:
+    texts = (path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.co")))
+    return frozenset(name.strip() for text in texts for name in _DEFINES.findall(text))

@@ -27,9 +27,10 @@ _BAD = (Effect.REFUSED, Effect.STOPPED)
 
 def add_dialog(draft: Draft, script: Script, reached: Reached) -> None:
     """Add the clauses that *reached* gives to *draft*."""
+    owners = {text: name for name, known in reversed(script.intents.items()) for text in known.examples}
     by_intent: dict[str, list[Outcome]] = {}
     for outcome in reached.outcomes:
-        by_intent.setdefault(_defined(script, outcome.intent), []).append(outcome)
+        by_intent.setdefault(_defined(script, owners, outcome.intent), []).append(outcome)
     _add_unclear(draft, reached)
     for outcome in by_intent.pop(NOBODY, []):
         if outcome.effect in _BAD:
@@ -43,11 +44,13 @@ def add_dialog(draft: Draft, script: Script, reached: Reached) -> None:
     _say_asleep(draft, script, reached)
 
 
-def _defined(script: Script, intent: str) -> str:
+def _defined(script: Script, owners: Mapping[str, str], intent: str) -> str:
     """Return the intent that *intent*, which may be an example in quotes, belongs to."""
+    if intent in script.wildcards:
+        return ANYTHING
     if not intent.startswith('"') or script.version == "2.x":
         return intent
-    return next((name for name, known in script.intents.items() if intent[1:-1] in known.examples), intent)
+    return owners.get(intent[1:-1], intent)
 
 
 def _add_unclear(draft: Draft, reached: Reached) -> None:
@@ -103,7 +106,7 @@ def _quoted(name: str, outcome: Outcome) -> Intent:
 def _refuse(draft: Draft, intent: Intent, text: str, bad: list[Outcome], good: list[Outcome]) -> None:
     always = next((outcome for outcome in bad if not outcome.conditions), None)
     chosen = always or bad[0]
-    construct = f"{intent.source.construct} -> {chosen.flow.source.place}: {_short(chosen)}"
+    construct = f"{intent.source.construct} -> {_at(chosen).place}: {_short(chosen)}"
     if not always:
         construct += f", when {' and '.join(chosen.conditions)}"
     source = Source(file=intent.source.file, line=intent.source.line, construct=construct)
@@ -171,9 +174,15 @@ def _say_unused(draft: Draft, script: Script, by_intent: Mapping[str, object]) -
         if name in by_intent:
             continue
         if name in mentioned:
-            message, severity = "what follows this intent is code alone; it is neither allowed nor disallowed", "C120"
+            message, severity = (
+                "what follows this intent is code alone; it is neither allowed nor disallowed",
+                "C120",
+            )
         else:
-            message, severity = "no flow says what follows this intent; it is neither allowed nor disallowed", "C114"
+            message, severity = (
+                "no flow says what follows this intent; it is neither allowed nor disallowed",
+                "C114",
+            )
         draft.say(severity, Severity.WARNING if severity == "C120" else Severity.NOTE, message, intent.source)
 
 

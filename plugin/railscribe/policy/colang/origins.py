@@ -8,7 +8,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Union
 
-from railscribe.policy.colang.script import Assign, Call, Execute, Flow, If, Instruct, Leave, Loop, Script, Step, When
+from railscribe.policy.colang.script import (
+    Assign,
+    Call,
+    Execute,
+    Flow,
+    If,
+    Instruct,
+    Leave,
+    Loop,
+    Script,
+    Step,
+    When,
+)
 
 EXPLAINED = (
     "user_message", "last_user_message", "bot_message", "last_bot_message", "llm_output", "relevant_chunks",
@@ -17,7 +29,7 @@ EXPLAINED = (
 """Variables that NeMo itself fills with what was said."""
 _VARIABLE = re.compile(r"\$([A-Za-z_][\w]*)")
 
-Origin = Union[Assign, Execute, Instruct, Call]
+Origin = Union[Assign, Execute, Instruct, Call]  # noqa: UP007 - evaluated when the module is read, on 3.10 too
 
 
 @dataclass(frozen=True, slots=True)

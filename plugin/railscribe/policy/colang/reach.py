@@ -12,9 +12,10 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Any
 
 from railscribe.policy.colang.origins import EXPLAINED, origins_of
 from railscribe.policy.colang.refusals import refuses
@@ -44,7 +45,14 @@ CALLER = "\0"
 """Whatever message the caller of a flow had."""
 _MOST_WAYS = 50_000
 _MOST_ROUNDS = 6
-_HOOKS = ("input rails", "output rails", "retrieval rails", "tool input rails", "tool output rails", "dialog rails")
+_HOOKS = (
+    "input rails",
+    "output rails",
+    "retrieval rails",
+    "tool input rails",
+    "tool output rails",
+    "dialog rails",
+)
 
 
 class Effect(Enum):
@@ -119,6 +127,7 @@ class Walker:
         self._under_way: set[str] = set()
         self._guesses: dict[str, Summary] = {}
         self._in_circles = False
+        self._filled: set[str] | None = None
 
     def reached(self, rails: Iterable[str] = ()) -> Reached:
         """Return what the flows that run do; those called *rails* are walked apart."""
@@ -141,7 +150,11 @@ class Walker:
                     outcomes[replace(outcome, intent=NOBODY)] = None
             waiting.extend(sorted(summary.calls - seen, reverse=True))
         spared = {*seen, *rails, *_HOOKS}
-        asleep = [f for n, f in self._script.flows.items() if n not in spared and not n.startswith(("user ", "bot "))]
+        asleep = [
+            f
+            for n, f in self._script.flows.items()
+            if n not in spared and not n.startswith(("user ", "bot "))
+        ]
         return Reached(outcomes=tuple(outcomes), library=tuple(library), asleep=tuple(asleep))
 
     def _roots(self, rails: frozenset[str]) -> list[str]:
@@ -191,6 +204,14 @@ class Walker:
         summary.outcomes[circle] = None
         return summary
 
+    def fills(self, flow: Flow, variable: str) -> bool:
+        """Whether NeMo, a caller, or some flow of the script fills *variable*."""
+        if self._filled is None:
+            self._filled = {
+                name for other in self._script.flows.values() for name in origins_of(other).by_variable
+            }
+        return variable in EXPLAINED or variable in flow.parameters or variable in self._filled
+
     def _walked(self, name: str) -> Summary:
         self._under_way.add(name)
         try:
@@ -223,7 +244,9 @@ class _FlowWalk:
         self._summary.heads = _unique([*heads, *self._left])
         return self._summary
 
-    def _walk(self, steps: Sequence[Step], heads: tuple[Head, ...], above: tuple[str, ...]) -> tuple[Head, ...]:
+    def _walk(
+        self, steps: Sequence[Step], heads: tuple[Head, ...], above: tuple[str, ...]
+    ) -> tuple[Head, ...]:
         for step in steps:
             if not heads:
                 return ()
@@ -231,28 +254,24 @@ class _FlowWalk:
         return heads
 
     def _step(self, step: Step, heads: tuple[Head, ...], above: tuple[str, ...]) -> tuple[Head, ...]:
-        if isinstance(step, User):
-            return self._user(step, heads, above)
-        if isinstance(step, Bot):
-            return self._bot(step, heads)
-        if isinstance(step, Stop):
-            self._emit(Effect.STOPPED, heads, step.line, step.word)
-            return ()
-        if isinstance(step, Call):
-            return self._call(step.flow, heads, step.line, activates=step.activates)
-        if isinstance(step, If):
-            return self._if(step, heads, above)
-        if isinstance(step, When):
-            return self._when(step, heads, above)
-        if isinstance(step, Loop):
-            return self._loop(step, heads, above)
-        if isinstance(step, (Leave, Goto, Label)):
-            return self._jump(step, heads, above)
-        if isinstance(step, Unknown):
-            self._emit(Effect.UNCLEAR, heads, step.line, step.what)
-        elif isinstance(step, Execute) and step.action in self._library:
+        walk = _WALKS.get(type(step))
+        return walk(self, step, heads, above) if walk else heads
+
+    def _stop(self, step: Stop, heads: tuple[Head, ...], _: tuple[str, ...]) -> tuple[Head, ...]:
+        self._emit(Effect.STOPPED, heads, step.line, step.word)
+        return ()
+
+    def _unknown(self, step: Unknown, heads: tuple[Head, ...], _: tuple[str, ...]) -> tuple[Head, ...]:
+        self._emit(Effect.UNCLEAR, heads, step.line, step.what)
+        return heads
+
+    def _execute(self, step: Execute, heads: tuple[Head, ...], _: tuple[str, ...]) -> tuple[Head, ...]:
+        if step.action in self._library:
             self._summary.library.append(LibraryCall(name=step.action, flow=self._flow, line=step.line))
-        elif isinstance(step, Instruct) and not step.variable:
+        return heads
+
+    def _instruct(self, step: Instruct, heads: tuple[Head, ...], _: tuple[str, ...]) -> tuple[Head, ...]:
+        if not step.variable:
             self._emit(Effect.COMPUTED, heads, step.line, "...", (step.text,))
         return heads
 
@@ -260,17 +279,20 @@ class _FlowWalk:
         before = [head.intent for head in heads if head.intent not in (NOBODY, CALLER)]
         after = above
         if before:
-            after = (*above, f"after {_named(before[0])}" if len(set(before)) == 1 else "after an earlier message")
+            after = (
+                *above,
+                f"after {_named(before[0])}" if len(set(before)) == 1 else "after an earlier message",
+            )
         found: list[Head] = []
         for intent in step.intents:
             if intent in self._script.flows and intent not in self._script.intents:
                 # It listens and does more than that.
-                found.extend(self._call(intent, (Head(intent, after),), step.line, activates=False))
+                found.extend(self._called(intent, (Head(intent, after),), step.line))
             else:
                 found.append(Head(intent, after))
         return _unique(found)
 
-    def _bot(self, step: Bot, heads: tuple[Head, ...]) -> tuple[Head, ...]:
+    def _bot(self, step: Bot, heads: tuple[Head, ...], _: tuple[str, ...]) -> tuple[Head, ...]:
         if step.variable:
             return self._computed(step, heads)
         message = self._script.messages.get(step.name) if step.name else None
@@ -279,7 +301,7 @@ class _FlowWalk:
         if refuses(step.name, texts):
             self._emit(Effect.REFUSED, heads, step.line, step.name or texts[0], texts)
         elif flow in self._script.flows and not _only_speaks(self._script.flows[flow]):
-            return self._call(flow, heads, step.line, activates=False)
+            return self._called(flow, heads, step.line)
         else:
             self._emit(Effect.ANSWERED, heads, step.line, step.name or (texts[0] if texts else ""), texts)
         return heads
@@ -289,13 +311,23 @@ class _FlowWalk:
         if texts is not None:
             effect = Effect.REFUSED if refuses("", texts) else Effect.ANSWERED
             self._emit(effect, heads, step.line, f"${step.variable}", texts)
-        elif self._origins.known(step.variable) or step.variable.split(".")[0] in (*EXPLAINED, *self._flow.parameters):
+        elif self._walker.fills(self._flow, step.variable.split(".")[0]):
             self._emit(Effect.COMPUTED, heads, step.line, f"${step.variable}")
         else:
             self._emit(Effect.UNCLEAR, heads, step.line, f"bot ${step.variable}")
         return heads
 
-    def _call(self, name: str, heads: tuple[Head, ...], line: int | None, *, activates: bool) -> tuple[Head, ...]:
+    def _call(self, step: Call, heads: tuple[Head, ...], _: tuple[str, ...]) -> tuple[Head, ...]:
+        if not step.activates or step.flow not in self._script.flows:
+            return self._called(step.flow, heads, step.line)
+        # It runs beside this flow from now on, and hears what it hears by itself.
+        self._summary.calls.add(step.flow)
+        for outcome in self._walker.summary(step.flow).outcomes:
+            if outcome.intent == CALLER:
+                self._keep(replace(outcome, intent=NOBODY))
+        return heads
+
+    def _called(self, name: str, heads: tuple[Head, ...], line: int | None) -> tuple[Head, ...]:
         if name not in self._script.flows:
             if name in self._library:
                 self._summary.library.append(LibraryCall(name=name, flow=self._flow, line=line))
@@ -304,16 +336,10 @@ class _FlowWalk:
             return heads
         self._summary.calls.add(name)
         called = self._walker.summary(name)
-        if activates:
-            for outcome in called.outcomes:
-                if outcome.intent == CALLER:
-                    self._keep(replace(outcome, intent=NOBODY))
-            return heads
         for outcome in called.outcomes:
-            if outcome.intent == CALLER:
-                for head in heads:
-                    conditions = _joined(head.conditions, outcome.conditions)
-                    self._keep(replace(outcome, intent=head.intent, conditions=conditions))
+            for head in heads if outcome.intent == CALLER else ():
+                conditions = _joined(head.conditions, outcome.conditions)
+                self._keep(replace(outcome, intent=head.intent, conditions=conditions))
         found: list[Head] = []
         for end in called.heads:
             if end.intent == CALLER:
@@ -351,14 +377,20 @@ class _FlowWalk:
         skipped = () if step.condition.strip() in ("True", "true", "1") else heads
         return _unique([*skipped, *once, *again, *self._broken.pop()])
 
-    def _jump(self, step: Leave | Goto | Label, heads: tuple[Head, ...], above: tuple[str, ...]) -> tuple[Head, ...]:
+    def _jump(
+        self, step: Leave | Goto | Label, heads: tuple[Head, ...], above: tuple[str, ...]
+    ) -> tuple[Head, ...]:
         if isinstance(step, Label):
             return heads
         if isinstance(step, Leave):
             (self._broken[-1] if step.loop and self._broken else self._left).extend(heads)
             return ()
         steps = self._flow.steps
-        places = [number for number, other in enumerate(steps) if isinstance(other, Label) and other.name == step.label]
+        places = [
+            number
+            for number, other in enumerate(steps)
+            if isinstance(other, Label) and other.name == step.label
+        ]
         if not places:
             self._emit(Effect.UNCLEAR, heads, step.line, f"goto {step.label}")
         elif step.label not in self._gone_to:
@@ -368,7 +400,12 @@ class _FlowWalk:
         return ()
 
     def _emit(
-        self, effect: Effect, heads: tuple[Head, ...], line: int | None, what: str, texts: tuple[str, ...] = ()
+        self,
+        effect: Effect,
+        heads: tuple[Head, ...],
+        line: int | None,
+        what: str,
+        texts: tuple[str, ...] = (),
     ) -> None:
         for head in heads:
             self._keep(
@@ -388,8 +425,27 @@ class _FlowWalk:
             self._summary.outcomes[outcome] = None
         else:
             last = next(reversed(self._summary.outcomes))
-            clouded = replace(last, intent=ANYTHING, effect=Effect.UNCLEAR, what="a flow with too many ways", texts=())
+            clouded = replace(
+                last, intent=ANYTHING, effect=Effect.UNCLEAR, what="a flow with too many ways", texts=()
+            )
             self._summary.outcomes[clouded] = None
+
+
+_WALKS: dict[type, Callable[[_FlowWalk, Any, tuple[Head, ...], tuple[str, ...]], tuple[Head, ...]]] = {
+    User: _FlowWalk._user,
+    Bot: _FlowWalk._bot,
+    Stop: _FlowWalk._stop,
+    Call: _FlowWalk._call,
+    If: _FlowWalk._if,
+    When: _FlowWalk._when,
+    Loop: _FlowWalk._loop,
+    Leave: _FlowWalk._jump,
+    Goto: _FlowWalk._jump,
+    Label: _FlowWalk._jump,
+    Unknown: _FlowWalk._unknown,
+    Execute: _FlowWalk._execute,
+    Instruct: _FlowWalk._instruct,
+}
 
 
 def _only_speaks(flow: Flow) -> bool:
@@ -401,7 +457,9 @@ def _named(intent: str) -> str:
 
 
 def _negated(condition: str) -> str:
-    return condition[4:] if condition.startswith("not $") and " " not in condition[4:] else f"not ({condition})"
+    return (
+        condition[4:] if condition.startswith("not $") and " " not in condition[4:] else f"not ({condition})"
+    )
 
 
 def _under(heads: tuple[Head, ...], condition: str) -> tuple[Head, ...]:

@@ -20,6 +20,7 @@ from railscribe.policy.diagnostics import Diagnostic, Severity
 
 _DEFINE = re.compile(r"^\s*define", re.MULTILINE)
 _DOCSTRING = re.compile(r'""".*?"""', re.DOTALL)
+_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 _WHERE = re.compile(r"\bline (\d+)\b")
 
 
@@ -34,7 +35,7 @@ def read_colang(files: Iterable[tuple[str, str]], version: Literal["1.0", "2.x"]
     if listed:
         _need_parsers()
     for file, text in listed:
-        if not text.strip():
+        if not _COMMENT.sub("", text).strip():
             continue
         found = version_of(text)
         if found != version:
@@ -47,7 +48,7 @@ def read_colang(files: Iterable[tuple[str, str]], version: Literal["1.0", "2.x"]
 
 def version_of(text: str) -> Literal["1.0", "2.x"]:
     """Return the version *text* is written in, by the same sign that NeMo goes by."""
-    return "1.0" if _DEFINE.search(_DOCSTRING.sub("", text)) else "2.x"
+    return "1.0" if _DEFINE.search(_COMMENT.sub("", _DOCSTRING.sub("", text))) else "2.x"
 
 
 def _need_parsers() -> None:

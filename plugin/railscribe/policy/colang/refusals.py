@@ -14,9 +14,9 @@ import re
 from collections.abc import Iterable
 
 _NAME = re.compile(
-    r"\b(?:refus\w*|declin\w*|den(?:y|ies|ied|ying)|reject\w*|cannot|can ?not|can'?t|can t|unable|won'?t"
+    r"\b(?:refus\w*|declin(?:e|es|ing)|den(?:y|ies|ied|ying)|reject(?:s|ing)?|cannot|can ?not|can'?t|can t|unable|won'?t"
     r"|not (?:allowed|able|permitted|answer|respond|discuss|talk|help)|do(?:es)?n'?t (?:answer|respond|discuss|help)"
-    r"|disallow\w*|forbid\w*|forbidden|prohibit\w*|block(?:ed|s|ing)?|moderated|off[- ]topic|out of scope"
+    r"|disallow\w*|forbid\w*|prohibit\w*|moderated|off[- ]topic|out of scope|(?:message|input|output|content|request|prompt) blocked|blocked?(?: the)? (?:message|input|output|content|request|prompt)"
     r"|unacceptable|inappropriate)\b",
     re.IGNORECASE,
 )
@@ -83,6 +83,10 @@ def topic_of(name: str, texts: Iterable[str] = ()) -> str:
     """Return what a refusal called *name* is about, where its name or its words say so."""
     for said in (name, *texts):
         found = _TOPIC.search(said.strip().rstrip(".!"))
-        if found and len(found["topic"]) <= 80 and not re.fullmatch(r"(?:it|that|this|these|those)\b.*", found["topic"]):
+        if (
+            found
+            and len(found["topic"]) <= 80
+            and not re.fullmatch(r"(?:it|that|this|these|those)\b.*", found["topic"])
+        ):
             return found["topic"].strip()
     return ""

@@ -169,9 +169,9 @@ class Unknown:
     line: int | None = None
 
 
-Step = Union[
+Step = Union[  # noqa: UP007 - named in quotes by the classes above
     User, Bot, Stop, Call, Execute, Assign, Instruct, If, When, Loop, Leave, Label, Goto, Await, Unknown
-]
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,4 +197,6 @@ class Script:
     intents: dict[str, Intent] = field(default_factory=dict)
     messages: dict[str, Message] = field(default_factory=dict)
     flows: dict[str, Flow] = field(default_factory=dict)
+    wildcards: set[str] = field(default_factory=set)
+    """Intents whose only example is "...": every message has them."""
     diagnostics: list[Diagnostic] = field(default_factory=list)

@@ -95,7 +95,11 @@ def _read_markdown(script: Script, file: str, headers: Headers, markdown: str) -
             texts.setdefault(name, []).extend(
                 text for text in (utterance.get("text") for utterance in listed) if isinstance(text, str)
             )
-    for name, said in examples.items():
+    for name, listed_ in examples.items():
+        said = [text for text in listed_ if re.search(r"\w", text)]
+        if listed_ and not said:
+            script.wildcards.add(name)
+            continue
         header = headers.of("user", name)
         known = script.intents.get(name)
         source = known.source if known else _source(file, header, f"define user {name}".strip())
@@ -125,7 +129,9 @@ def _flow(file: str, headers: Headers, name: str, items: list[Any]) -> Flow:
     first = next(_line_numbers(items), None)
     header = headers.of("flow", name) or headers.of("subflow", name)
     header = header or (headers.above(first) if first else None)
-    meta = next((item["meta"] for item in items if isinstance(item, dict) and "meta" in item), {})
+    meta: Mapping[str, Any] = next(
+        (item["meta"] for item in items if isinstance(item, dict) and "meta" in item), {}
+    )
     subflow = bool(meta.get("subflow")) or (header is not None and header.kind == "subflow")
     construct = f"define flow {name}" if not name.startswith("anonymous-") else "define flow"
     return Flow(
@@ -216,7 +222,9 @@ def _call(item: dict[str, Any], value: Any, line: int | None) -> Iterator[Step]:
 
 
 def _run(item: dict[str, Any], value: Any, line: int | None) -> Iterator[Step]:
-    result, _, action = str(value).partition("=") if re.match(r"^\s*\$?[\w.]+\s*=", str(value)) else ("", "", str(value))
+    result, _, action = (
+        str(value).partition("=") if re.match(r"^\s*\$?[\w.]+\s*=", str(value)) else ("", "", str(value))
+    )
     yield Execute(action=_bare(action), result=result.strip().lstrip("$"), line=line)
 
 

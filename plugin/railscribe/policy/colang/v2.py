@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from railscribe.policy.colang.script import (
@@ -35,13 +35,24 @@ from railscribe.policy.colang.script import (
 )
 from railscribe.policy.diagnostics import Diagnostic, Severity, Source
 
-_SAYING = {"bot say", "bot inform", "bot ask", "bot express", "bot respond", "bot clarify", "bot suggest", "bot"}
+_SAYING = {
+    "bot say",
+    "bot inform",
+    "bot ask",
+    "bot express",
+    "bot respond",
+    "bot clarify",
+    "bot suggest",
+    "bot",
+}
 _GENERATED = {"bot say something like"}
 _ANY_USER = {
     "user said something", "user saying something", "user said something unexpected", "unhandled user intent",
     "user started saying something",
 }  # fmt: skip
-_NO_SPEECH = re.compile(r"^user (?:was silent|didn'?t respond|is present|gestur\w*|select\w*|has selected|confirmed|cancelled)\b")
+_NO_SPEECH = re.compile(
+    r"^user (?:was silent|didn'?t respond|is present|gestur\w*|select\w*|has selected|confirmed|cancelled)\b"
+)
 _PLACEHOLDER = re.compile(r"\{+\$?[^{}]*\}+")
 _SILENT = {"global", "log", "print", "priority", "pass_stmt", "comment", "import"}
 
@@ -101,7 +112,8 @@ def _read_intent(script: Script, flow: Flow) -> None:
 
 def _flow(file: str, parsed: Any) -> Flow:
     line = _line(parsed)
-    steps, description = [], ""
+    steps: list[Step] = []
+    description = ""
     for element in parsed.elements[1:]:  # the first is the event that starts the flow
         if _type(element) == "doc_string_stmt":
             description = description or _docstring(element)
@@ -136,7 +148,7 @@ def _definition(parsed: Any, line: int | None) -> int | None:
 
 
 def _type(element: Any) -> str:
-    return str(element["_type"])
+    return str(element["_type"]).lstrip("_")
 
 
 def _line(element: Any) -> int | None:
@@ -162,7 +174,9 @@ def _step(element: Any, above: int | None) -> Iterator[Step]:
         if any(_type(child) != "comment" for child in element["elements"]):
             yield Unknown(what="a statement outside a flow", line=line)
     elif kind == "spec_op":
-        yield from _operation(element.op, element.spec, element.return_var_name or _captured(element.spec), line)
+        yield from _operation(
+            element.op, element.spec, element.return_var_name or _captured(element.spec), line
+        )
     elif kind in _READERS:
         yield _READERS[kind](element, line)
     else:
@@ -172,7 +186,9 @@ def _step(element: Any, above: int | None) -> Iterator[Step]:
 def _assignment(element: Any, line: int | None) -> Step:
     expression = element.expression.strip()
     if expression.startswith("..."):
-        return Instruct(variable=element.key, text=_literal(expression[3:].strip()) or expression[3:].strip(), line=line)
+        return Instruct(
+            variable=element.key, text=_literal(expression[3:].strip()) or expression[3:].strip(), line=line
+        )
     return Assign(variable=element.key, expression=expression, line=line)
 
 
@@ -197,7 +213,7 @@ def _first_line(elements: Iterable[Any]) -> int | None:
     return next((found for found in (_line(element) for element in elements) if found), None)
 
 
-_READERS = {
+_READERS: dict[str, Callable[[Any, int | None], Step]] = {
     "assignment": _assignment,
     "if": _if,
     "when": _when,
@@ -227,14 +243,19 @@ def _operation(op: str, spec: Any, result: str, line: int | None) -> Iterator[St
     elif isinstance(spec, dict):
         yield from _group(op, spec, line)
     else:
-        yield from _single(op, spec, result, line)
+        for step in _single(op, spec, result, line):
+            yield step
+            if result and isinstance(step, (User, Await)):
+                yield Assign(variable=result, expression="what was heard", line=line)
 
 
 def _group(op: str, spec: dict[str, Any], line: int | None) -> Iterator[Step]:
     parts = [tuple(_operation(op, child, "", line)) for child in spec["elements"]]
     flat = [step for part in parts for step in part]
     if flat and all(isinstance(step, User) for step in flat):
-        yield User(intents=tuple(dict.fromkeys(i for s in flat if isinstance(s, User) for i in s.intents)), line=line)
+        yield User(
+            intents=tuple(dict.fromkeys(i for s in flat if isinstance(s, User) for i in s.intents)), line=line
+        )
     elif spec["_type"] == "spec_and":
         yield from flat
     else:

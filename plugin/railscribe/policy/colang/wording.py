@@ -15,8 +15,43 @@ from collections.abc import Sequence
 _MOST_EXAMPLES = 3
 _LONGEST_EXAMPLE = 100
 _SAYS_NOTHING = frozenset(
-    "user intent input message msg utterance question query request ask asked asks say says said do does something"
-    " anything other others misc general generic test example the a an no nr number topic thing flow".split()
+    [
+        "user",
+        "intent",
+        "input",
+        "message",
+        "msg",
+        "utterance",
+        "question",
+        "query",
+        "request",
+        "ask",
+        "asked",
+        "asks",
+        "say",
+        "says",
+        "said",
+        "do",
+        "does",
+        "something",
+        "anything",
+        "other",
+        "others",
+        "misc",
+        "general",
+        "generic",
+        "test",
+        "example",
+        "the",
+        "a",
+        "an",
+        "no",
+        "nr",
+        "number",
+        "topic",
+        "thing",
+        "flow",
+    ]
 )
 _COUNTED = re.compile(r"[a-z]?\d*|[a-z]+\d+")
 _STEMS = {
@@ -35,8 +70,7 @@ _VERBS = set(_STEMS.values()) | {
     "harass", "help", "identify", "ignore", "impersonate", "include", "instruct", "invest", "manufacture", "need", "offer",
     "open", "order", "override", "pay", "play", "promote", "question", "quote", "reject", "repeat", "respond", "return",
     "reveal", "search", "seek", "sell", "share", "show", "speculate", "spread", "start", "steal", "stop", "submit",
-    "suggest", "support", "terminate", "thank", "transfer", "translate", "trick", "update", "violate", "write", "seek",
-    "address", "assist", "condone", "incite", "insult", "offend", "romanticize", "give", "put", "run",
+    "suggest", "support", "terminate", "thank", "transfer", "translate", "trick", "update", "violate", "write", "address", "assist", "condone", "incite", "insult", "offend", "romanticize", "give", "put", "run",
 }  # fmt: skip
 
 

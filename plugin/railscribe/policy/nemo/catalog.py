@@ -7,16 +7,41 @@ Rules
 3. *stated*: what it refuses is what its name says; the words are ours.
 4. *grounding*: it compares an answer with documents. No rule about what may be said; it stays NeMo's.
 5. *masking*: it changes what is said and refuses nothing.
-6. *elsewhere*: somebody else's service or code decides. What it refuses stands in none of the files.
+6. *ours*: it asks Railscribe, by the policy that it names.
+7. *elsewhere*: somebody else's service or code decides. What it refuses stands in none of the files.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-Treatment = Literal["prompted", "personal", "stated", "grounding", "masking", "injection", "validator", "patterns", "elsewhere"]
+Treatment = Literal[
+    "prompted",
+    "personal",
+    "stated",
+    "grounding",
+    "masking",
+    "injection",
+    "validator",
+    "patterns",
+    "ours",
+    "elsewhere",
+]
+
+
+class Library(NamedTuple):
+    """The names of the flows that come with NeMo Guardrails."""
+
+    rails: frozenset[str]
+    helpers: frozenset[str]
+    """Those of Colang's own standard library, which refuse nothing by themselves."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All of them."""
+        return self.rails | self.helpers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +62,17 @@ _PROMPTED = {
     "llama guard check input": "llama_guard_check_input",
     "llama guard check output": "llama_guard_check_output",
 }
-_PERSONAL = (
-    (re.compile(r"^detect sensitive data on (?:input|output|retrieval)$"), "sensitive_data_detection"),
-    (re.compile(r"^detect pii on (?:input|output|retrieval)$"), "privateai"),
-    (re.compile(r"^gliner detect pii on (?:input|output|retrieval)$"), "gliner"),
-    (re.compile(r"^polygraf detect pii on (?:input|output|retrieval)$"), "polygraf"),
-    (re.compile(r"^detect sensitive data$"), "sensitive_data_detection"),
+_ON = r"on (?:input|output|retrieval)$"
+_BY_PATTERN: tuple[tuple[re.Pattern[str], Treatment, str], ...] = (
+    (re.compile(rf"^detect sensitive data(?: {_ON})?"), "personal", "sensitive_data_detection"),
+    (re.compile(rf"^detect pii {_ON}"), "personal", "privateai"),
+    (re.compile(rf"^gliner detect pii {_ON}"), "personal", "gliner"),
+    (re.compile(rf"^polygraf detect pii {_ON}"), "personal", "polygraf"),
+    (re.compile(rf"\bmask (?:pii|sensitive data) {_ON}"), "masking", ""),
+    (re.compile(r"^injection detection$"), "injection", "injection_detection"),
+    (re.compile(r"^guardrailsai check (?:input|output)$"), "validator", "guardrails_ai"),
+    (re.compile(r"^regex check (?:input|output|retrieval)$"), "patterns", "regex_detection"),
+    (re.compile(r"^railscribe check (?:input|output|retrieval|tool output|tool input)$"), "ours", ""),
 )
 _STATED = {
     "jailbreak detection heuristics": "Trying to make the assistant ignore its instructions or its rules",
@@ -51,7 +81,6 @@ _STATED = {
 _GROUNDING = re.compile(
     r"\b(?:facts?|factcheck|hallucination|groundedness|faithfulness|trustworthiness|alignscore|context bloat)\b"
 )
-_MASKING = re.compile(r"\bmask (?:pii|sensitive data) on (?:input|output|retrieval)$")
 _PARAMETERS = re.compile(r"\s*(?:\(.*\)|\$\w+\s*=.*)\s*$", re.DOTALL)
 _PARAMETER = re.compile(r"\$?(\w+)\s*=\s*(\"[^\"]*\"|'[^']*'|[\w.-]+)")
 
@@ -66,25 +95,17 @@ def parameters_of(name: str) -> dict[str, str]:
     return {key: value.strip("\"'") for key, value in _PARAMETER.findall(name[len(bare_name(name)) :])}
 
 
-def known_rail(name: str, library: frozenset[str]) -> Known | None:
+def known_rail(name: str, library: Library) -> Known | None:
     """Return what is known of the library's rail, or action, called *name*; ``None`` for one that is not its own."""
     plain = bare_name(name).replace("_", " ")
     if plain in _PROMPTED:
         return Known(treatment="prompted", key=_PROMPTED[plain])
-    for pattern, section in _PERSONAL:
-        if pattern.match(plain):
-            return Known(treatment="personal", key=section)
+    for pattern, treatment, key in _BY_PATTERN:
+        if pattern.search(plain):
+            return Known(treatment=treatment, key=key)
     if plain in _STATED:
         return Known(treatment="stated", key=_STATED[plain])
-    if plain == "injection detection":
-        return Known(treatment="injection", key="injection_detection")
-    if _MASKING.search(plain):
-        return Known(treatment="masking")
-    if plain.startswith("guardrailsai check"):
-        return Known(treatment="validator", key="guardrails_ai")
-    if plain.startswith("regex check"):
-        return Known(treatment="patterns", key="regex_detection")
-    if plain not in library:
+    if plain not in library.rails:
         return None
     return Known(treatment="grounding" if _GROUNDING.search(plain) else "elsewhere")
 

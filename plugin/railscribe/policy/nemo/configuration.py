@@ -23,7 +23,19 @@ _WITHOUT_WORDS = {
     "enable_rails_exceptions", "tracing", "metrics", "import_paths", "actions_server_url", "docs",
     "embedding_search_provider", "imported_paths", "cache", "guardrails_data", "log",
 }  # fmt: skip
-_READ = {"instructions", "prompts", "rails", "sample_conversation", "custom_data", "user_messages", "bot_messages", "flows"}
+_READ = {
+    "instructions",
+    "prompts",
+    "rails",
+    "sample_conversation",
+    "custom_data",
+    "user_messages",
+    "bot_messages",
+    "flows",
+}
+
+
+_IN_YAML = ("user_messages", "bot_messages", "flows")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +120,12 @@ def configuration_of(files: Sequence[YamlFile]) -> Configuration:
     return found
 
 
-def _problem(code: str, severity: Severity, message: str, source: Source, hint: str | None = None) -> Diagnostic:
-    return Diagnostic(code=code, severity=severity, message=message, file=source.file, line=source.line, hint=hint)
+def _problem(
+    code: str, severity: Severity, message: str, source: Source, hint: str | None = None
+) -> Diagnostic:
+    return Diagnostic(
+        code=code, severity=severity, message=message, file=source.file, line=source.line, hint=hint
+    )
 
 
 def _read(found: Configuration, file: YamlFile) -> None:
@@ -132,22 +148,22 @@ def _read(found: Configuration, file: YamlFile) -> None:
         found.diagnostics.append(_problem("C303", Severity.NOTE, message, source))
     custom = file.data.get("custom_data")
     if isinstance(custom, Mapping):
-        found.custom_data.extend((str(key), value, file.source(f"custom_data.{key}")) for key, value in custom.items())
-    for key in ("user_messages", "bot_messages", "flows"):
-        if file.data.get(key):
-            found.diagnostics.append(
-                _problem(
-                    "C023",
-                    Severity.ERROR,
-                    f"{key} in YAML are not read, and a refusal may hide in them",
-                    file.source(key),
-                    "Write them in a .co file.",
-                )
-            )
-    for key in file.data:
-        if key not in _READ | _WITHOUT_WORDS:
+        found.custom_data.extend(
+            (str(key), value, file.source(f"custom_data.{key}")) for key, value in custom.items()
+        )
+    found.diagnostics.extend(_unread(file))
+
+
+def _unread(file: YamlFile) -> Iterator[Diagnostic]:
+    """Yield what is to be said of fields that are not read (rule 3)."""
+    for key, value in file.data.items():
+        source = file.source(str(key))
+        if key in _IN_YAML and value:
+            message = f"{key} in YAML are not read, and a refusal may hide in them"
+            yield _problem("C023", Severity.ERROR, message, source, "Write them in a .co file.")
+        elif key not in _READ | _WITHOUT_WORDS:
             message = f"the field {key!r} is not known here and was left out"
-            found.diagnostics.append(_problem("C306", Severity.WARNING, message, file.source(str(key))))
+            yield _problem("C306", Severity.WARNING, message, source)
 
 
 def _items(found: Configuration, file: YamlFile, key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -163,7 +179,9 @@ def _items(found: Configuration, file: YamlFile, key: str) -> Iterator[tuple[int
 
 
 def _misshapen(file: YamlFile, path: str) -> Diagnostic:
-    return _problem("C024", Severity.ERROR, f"{path} does not have the shape that NeMo reads", file.source(path))
+    return _problem(
+        "C024", Severity.ERROR, f"{path} does not have the shape that NeMo reads", file.source(path)
+    )
 
 
 def _read_prompt(found: Configuration, file: YamlFile, number: int, prompt: Mapping[str, Any]) -> None:
@@ -171,7 +189,9 @@ def _read_prompt(found: Configuration, file: YamlFile, number: int, prompt: Mapp
     field_name, text = "content", prompt.get("content")
     if not isinstance(text, str):
         messages = prompt.get("messages") or []
-        parts = [m if isinstance(m, str) else m.get("content") for m in messages if isinstance(m, (str, Mapping))]
+        parts = [
+            m if isinstance(m, str) else m.get("content") for m in messages if isinstance(m, (str, Mapping))
+        ]
         field_name, text = "messages", "\n".join(part for part in parts if isinstance(part, str))
     source = file.source(f"prompts.{number}.{field_name}", f"prompt {task}")
     found.prompts.append(Prompt(task=task, text=text, source=source))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from railscribe.policy.colang.wording import line
-from railscribe.policy.diagnostics import Severity, Source
+from railscribe.policy.diagnostics import Severity
 from railscribe.policy.draft import Draft
 from railscribe.policy.nemo.configuration import YamlFile
 from railscribe.policy.nemo.rules import rule_of, sentences_of
@@ -33,7 +33,11 @@ _POLICY_KEYS = {
 def is_eval(data: Any) -> bool:
     """Whether *data* has the shape of the eval tool's policies."""
     listed = data.get("policies") if isinstance(data, Mapping) else None
-    return isinstance(listed, list) and bool(listed) and all(isinstance(p, Mapping) and "description" in p for p in listed)
+    return (
+        isinstance(listed, list)
+        and bool(listed)
+        and all(isinstance(p, Mapping) and "description" in p for p in listed)
+    )
 
 
 def is_generated(data: Any) -> bool:
@@ -48,7 +52,13 @@ def add_eval(draft: Draft, file: YamlFile) -> None:
         source = file.source(f"policies.{number}.description", f"policy {name}")
         if policy.get("apply_to_all", True) is False:
             message = f"the policy {name!r} applies only to interactions that name it; it is left out"
-            draft.say("C401", Severity.WARNING, message, source, "Compile it as a policy of its own where it applies.")
+            draft.say(
+                "C401",
+                Severity.WARNING,
+                message,
+                source,
+                "Compile it as a policy of its own where it applies.",
+            )
             continue
         before = len(draft.clauses)
         for sentence in sentences_of(str(policy["description"])):
@@ -61,7 +71,9 @@ def add_eval(draft: Draft, file: YamlFile) -> None:
                 message = f"this sentence of the policy {name!r} forbids something, but not in a form that is understood"
                 draft.say("C203", Severity.ERROR, message, source, 'Begin it with "do not" or "avoid".')
             else:
-                message = f"a sentence of the policy {name!r} adds to its rule or is about form; it is left out"
+                message = (
+                    f"a sentence of the policy {name!r} adds to its rule or is about form; it is left out"
+                )
                 draft.say("C204", Severity.NOTE, message, source)
 
 
@@ -70,7 +82,12 @@ def add_generated(draft: Draft, file: YamlFile) -> None:
     data = file.data
     draft.name, draft.version = str(data["policy_name"]), str(data.get("version", ""))
     for key in sorted(set(map(str, data)) - _POLICY_KEYS):
-        draft.say("C410", Severity.WARNING, f"the field {key!r} is not known here and was left out", file.source(key))
+        draft.say(
+            "C410",
+            Severity.WARNING,
+            f"the field {key!r} is not known here and was left out",
+            file.source(key),
+        )
     for assumption in _texts(data.get("assumptions")):
         draft.describe(assumption, file.source("assumptions", "assumptions"))
     for key in ("allow_list", "allow-list", "allowlist"):
@@ -92,7 +109,12 @@ def _add_category(draft: Draft, file: YamlFile, path: str, category: Mapping[str
     name = str(category.get("display_name") or str(category.get("name", "")).replace("_", " ").title())
     source = file.source(path, f"category {name}")
     for key in sorted(set(map(str, category)) - _CATEGORY_KEYS):
-        draft.say("C410", Severity.WARNING, f"the field {key!r} is not known here and was left out", file.source(f"{path}.{key}"))
+        draft.say(
+            "C410",
+            Severity.WARNING,
+            f"the field {key!r} is not known here and was left out",
+            file.source(f"{path}.{key}"),
+        )
     severity = str(category.get("severity", "S2"))
     if severity not in _SEVERITIES:
         message = f"the severity {severity!r} is none of S0 to S4; the category blocks"
@@ -107,12 +129,16 @@ def _add_category(draft: Draft, file: YamlFile, path: str, category: Mapping[str
         examples=_texts(category.get("examples_unsafe")),
     )
     for number, text in enumerate(_texts(category.get("out_of_scope"))):
-        draft.allow(line(text), file.source(f"{path}.out_of_scope.{number}", f"category {name}: out of scope"))
+        draft.allow(
+            line(text), file.source(f"{path}.out_of_scope.{number}", f"category {name}: out of scope")
+        )
 
 
 def _texts(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
-    return [str(item) for item in value if isinstance(item, (str, int, float))] if isinstance(value, list) else []
-
-
+    return (
+        [str(item) for item in value if isinstance(item, (str, int, float))]
+        if isinstance(value, list)
+        else []
+    )

@@ -11,7 +11,9 @@ from railscribe.policy.nemo.rules import WrittenRule, rules_in
 
 _BARE = re.compile(r"^\s*(?:\{\{\s*(?:user_input|bot_response)\s*\}\}\s*)+$")
 _JUDGING = re.compile(r"(?:check|safety|guard|moderation|jailbreak)", re.IGNORECASE)
-_GENERATING = re.compile(r"^(?:general|generate_|self_check_facts|self_check_hallucination|patronus_|llm_judge)")
+_GENERATING = re.compile(
+    r"^(?:general|generate_|self_check_facts|self_check_hallucination|patronus_|llm_judge)"
+)
 
 
 def add_prompt(draft: Draft, prompt: Prompt) -> None:
@@ -52,7 +54,9 @@ def _add(draft: Draft, prompt: Prompt, rule: WrittenRule) -> bool:
             'Begin it with "should not", "do not", "never" or "avoid".',
         )
     else:
-        draft.say("C204", Severity.NOTE, "this line is about form, not about what may be said; it is left out", at)
+        draft.say(
+            "C204", Severity.NOTE, "this line is about form, not about what may be said; it is left out", at
+        )
     return rule.kind in ("category", "disallowed")
 
 
@@ -65,7 +69,11 @@ def _at(prompt: Prompt, rule: WrittenRule) -> Source:
 def say_idle(draft: Draft, configuration: Configuration, used: set[str]) -> None:
     """Name the judging prompts of which no rail makes use."""
     for prompt in configuration.prompts:
-        if prompt.source.construct in used or _GENERATING.match(prompt.task) or not _JUDGING.search(prompt.task):
+        if (
+            prompt.source.construct in used
+            or _GENERATING.match(prompt.task)
+            or not _JUDGING.search(prompt.task)
+        ):
             continue
         message = f"no rail that is switched on uses the prompt {prompt.task!r}; it is left out"
         draft.say("C205", Severity.NOTE, message, prompt.source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from railscribe.policy.colang.dialog import ALL_ELSE
@@ -18,6 +18,7 @@ from railscribe.policy.draft import Draft
 from railscribe.policy.nemo.catalog import (
     INJECTIONS,
     Known,
+    Library,
     bare_name,
     entity_words,
     known_rail,
@@ -50,7 +51,7 @@ class RailReader:
     configuration: Configuration
     script: Script
     walker: Walker
-    library: frozenset[str]
+    library: Library
     done: set[tuple[str, str]] = field(default_factory=set)
 
     def add_all(self) -> None:
@@ -64,8 +65,6 @@ class RailReader:
     def add_called(self, name: str, source: Source, side: str = "dialog") -> None:
         """Add a rail of the library that a flow calls."""
         known = known_rail(name, self.library)
-        if known and known.treatment == "elsewhere" and not _is_rail(name):
-            return  # a helper, such as a timer
         if known:
             self._library(known, Rail(side=side, name=name, source=source))
 
@@ -121,7 +120,9 @@ class RailReader:
         at = source or rail.source
         self.draft.disallow(
             f"{what} personal data{listed}",
-            Source(file=at.file, line=at.line, construct=f"{rail.source.construct}, {known.key}.{place}.entities"),
+            Source(
+                file=at.file, line=at.line, construct=f"{rail.source.construct}, {known.key}.{place}.entities"
+            ),
         )
         if not words:
             message = "no kinds of personal data are listed, so all are meant"
@@ -141,8 +142,14 @@ class RailReader:
         self.draft.say("C208", Severity.NOTE, message, rail.source)
 
     def _grounding(self, known: Known, rail: Rail) -> None:
-        message = f"the rail {bare_name(rail.name)!r} compares answers with documents; that is no rule of a policy"
+        message = (
+            f"the rail {bare_name(rail.name)!r} compares answers with documents; that is no rule of a policy"
+        )
         self.draft.say("C207", Severity.WARNING, message, rail.source, "Keep the rail in NeMo.")
+
+    def _ours(self, known: Known, rail: Rail) -> None:
+        message = "this rail goes by the policy of Railscribe that it names, which is a policy already"
+        self.draft.say("C217", Severity.NOTE, message, rail.source)
 
     def _patterns(self, known: Known, rail: Rail) -> None:
         message = f"the rail {bare_name(rail.name)!r} goes by patterns, which a model cannot read"
@@ -171,22 +178,31 @@ class RailReader:
         if flow.description and not any(o.what == "..." for o in summary.outcomes):
             self.draft.describe(flow.description, _of(flow, "docstring"))
         for call in summary.library:
-            self.add_called(call.name, Source(file=call.flow.source.file, line=call.line, construct=call.flow.source.construct), side)
+            self.add_called(
+                call.name,
+                Source(file=call.flow.source.file, line=call.line, construct=call.flow.source.construct),
+                side,
+            )
         for name in sorted(summary.calls):
             self._walk(self.script.flows[name], side)
         groups: dict[tuple[str, ...], Outcome] = {}
         for outcome in summary.outcomes:
-            if outcome.intent != CALLER or outcome.flow.name != flow.name:
-                continue
-            if outcome.effect is Effect.UNCLEAR:
-                self._say_unclear(outcome)
-            elif outcome.effect in (Effect.REFUSED, Effect.STOPPED):
-                conditions = tuple(c for c in outcome.conditions if not _EXCEPTIONS_SWITCH.search(c))
-                earlier = groups.get(conditions)
-                if earlier is None or (earlier.effect is Effect.STOPPED and outcome.effect is Effect.REFUSED):
-                    groups[conditions] = outcome
+            if outcome.flow.name == flow.name:
+                self._group(groups, outcome)
         for conditions, outcome in groups.items():
             self._refusal(flow, conditions, outcome)
+
+    def _group(self, groups: dict[tuple[str, ...], Outcome], outcome: Outcome) -> None:
+        refused = outcome.effect in (Effect.REFUSED, Effect.STOPPED)
+        if outcome.effect is Effect.UNCLEAR:
+            self._say_unclear(outcome)
+        elif refused and outcome.intent != CALLER:
+            self._say_unclear(replace(outcome, what=f"a dialog about {outcome.intent!r} inside a rail"))
+        elif refused:
+            conditions = tuple(c for c in outcome.conditions if not _EXCEPTIONS_SWITCH.search(c))
+            earlier = groups.get(conditions)
+            if earlier is None or (earlier.effect is Effect.STOPPED and outcome.effect is Effect.REFUSED):
+                groups[conditions] = outcome
 
     def _say_unclear(self, outcome: Outcome) -> None:
         self.draft.say(
@@ -256,10 +272,6 @@ class RailReader:
                 )
                 added = True
         return added
-
-
-def _is_rail(name: str) -> bool:
-    return bool(re.search(r"\b(?:check|detect|detection|moderation|guard|inspect|protect|safety|scan|rail)\b", name))
 
 
 def _of(flow: Flow, what: str) -> Source:

@@ -20,7 +20,9 @@ from railscribe.policy.colang.wording import doing, line
 
 Kind = Literal["category", "disallowed", "allowed", "form", "unclear"]
 
-_CATEGORY = re.compile(r"^\s*[SO]\d{1,2}\s*[:.)]\s*(?P<name>[A-Z][^.:\n]{1,78}?)\s*[.:]?\s*(?P<more>\S.*)?$")
+_CATEGORY = re.compile(
+    r"""^\s*["']?[SO]\d{1,2}["']?\s*[:.)]\s*["']?(?P<name>[A-Z][^.:"\n]{1,78})(?:[.:]\s*(?P<more>[^"]*))?["']?,?\s*$"""
+)
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+(?P<said>\S.*)$")
 _QUOTED = re.compile(r'^["“](?:No )?(?P<name>[^"”]{2,78})["”]\s*:\s*(?P<said>.+)$')
 _HEADING = re.compile(r"^\s*(?P<sense>Should not|Should|Can|Cannot)\s*:?\s*$", re.IGNORECASE)
@@ -46,13 +48,27 @@ _ALLOWS = re.compile(
     r"(?!not\b)|allow\s+|respond to\s+(?=all|any|the|questions))(?P<rest>\S.*)$",
     re.IGNORECASE,
 )
-_IS_FINE = re.compile(r"^(?P<rest>.+?)\s+(?:is|are)\s+(?:ok|okay|fine|allowed|permitted|acceptable)$", re.IGNORECASE)
+_IS_FINE = re.compile(
+    r"^(?P<rest>.+?)\s+(?:is|are)\s+(?:ok|okay|fine|allowed|permitted|acceptable)$", re.IGNORECASE
+)
 _ONLY = re.compile(
     rf"^{_WHO}(?:should\s+|must\s+)?(?:engage|respond|answer|talk|reply)\s+only\s+(?:(?:with|to|about|in)\s+)?(?P<rest>\S.*)$",
     re.IGNORECASE,
 )
+_IF_ASKED = re.compile(
+    r"^if (?:the|a|any) users? (?P<asks>asks?|wants?|requests?|tries|try|says?|mentions?)\s+(?P<rest>[^,]+),\s*(?P<then>.+)$",
+    re.IGNORECASE,
+)
+_TURNS_AWAY = re.compile(
+    r"\b(?:redirect|end the (?:interaction|conversation|chat)|change the subject)\b", re.IGNORECASE
+)
+_FALLS_UNDER = re.compile(
+    r"\bone of the following(?: categories| topics)?:\s*(?P<listed>[^?.\n]+)", re.IGNORECASE
+)
 _FOR_ANY = re.compile(r"^for\s+(?P<rest>any\s+[^,]+),\s*(?P<then>.+)$", re.IGNORECASE)
-_ANSWERING = re.compile(r"^(?:answer|respond to|reply to|answer to)\s+(?:any\s+)?(?P<rest>\S.*)$", re.IGNORECASE)
+_ANSWERING = re.compile(
+    r"^(?:answer|respond to|reply to|answer to)\s+(?:any\s+)?(?P<rest>\S.*)$", re.IGNORECASE
+)
 _CONTAINING = re.compile(r"^(?:contain|include|contains|includes)\s+(?P<rest>\S.*)$", re.IGNORECASE)
 
 
@@ -86,12 +102,23 @@ def rules_in(text: str) -> list[WrittenRule]:
             _belongs(found, category, sense, bullet["said"], number)
         elif bullet:
             found.append(_of_bullet(bullet["said"], number))
+        else:
+            found.extend(_listed(raw, number))
     return found
+
+
+def _listed(raw: str, number: int) -> Iterator[WrittenRule]:
+    match = _FALLS_UNDER.search(raw)
+    for item in re.split(r",\s*(?:or\s+|and\s+)?", match["listed"]) if match else ():
+        if item.strip():
+            yield WrittenRule(kind="disallowed", text=line(item), line=number)
 
 
 def _named(match: re.Match[str], number: int) -> WrittenRule:
     more = match["more"] or ""
-    return WrittenRule(kind="category", text=match["name"].strip(), definition=line(more) if more else "", line=number)
+    return WrittenRule(
+        kind="category", text=match["name"].strip(), definition=line(more) if more else "", line=number
+    )
 
 
 def _belongs(found: list[WrittenRule], category: int, sense: str, said: str, number: int) -> None:
@@ -143,6 +170,9 @@ def _only(said: str) -> WrittenRule | None:
     match = _FOR_ANY.match(said)
     if match and (text_refuses(match["then"]) or forbids(match["then"])):
         return WrittenRule(kind="disallowed", text=line(match["rest"]))
+    match = _IF_ASKED.match(said)
+    if match and (text_refuses(match["then"]) or forbids(match["then"]) or _TURNS_AWAY.search(match["then"])):
+        return WrittenRule(kind="disallowed", text=doing(f"{match['asks']} {match['rest']}"))
     return None
 
 

@@ -17,7 +17,9 @@ def add_words(draft: Draft, configuration: Configuration, script: Script) -> Non
         _say_forbidding(draft, content, source)
     for flow in script.flows.values():
         if flow.description and _is_prompt(flow.description):
-            source = Source(file=flow.source.file, line=flow.source.line, construct=f"{flow.source.construct}: docstring")
+            source = Source(
+                file=flow.source.file, line=flow.source.line, construct=f"{flow.source.construct}: docstring"
+            )
             draft.describe(flow.description, source)
             _say_forbidding(draft, flow.description, source)
     for key, value, source in configuration.custom_data:
