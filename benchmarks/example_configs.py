@@ -21,6 +21,11 @@ from railscribe.policy.compiled import Compiled
 from railscribe.policy.diagnostics import Severity
 from railscribe.policy.gather import gather, library_flows
 
+_COLUMNS = (
+    "configuration", "intents refused", "disallowed", "allowed", "categories", "compiles", "errors", "warnings",
+    "notes",
+)  # fmt: skip
+
 
 def shipped() -> Path:
     """Return the folder of the examples in the installed wheel."""
@@ -31,17 +36,10 @@ def shipped() -> Path:
 
 
 def configurations(folder: Path) -> Iterator[Path]:
-    """Yield the folders below *folder* that hold a configuration of their own, and single policies of the eval tool."""
+    """Yield the outermost folders below *folder* that hold YAML or Colang."""
     found: list[Path] = []
     for path in sorted({p.parent for p in folder.rglob("*") if p.suffix in {".yml", ".yaml", ".co"}}):
-        if any(outer in path.parents for outer in found):
-            continue  # a part of the configuration around it
-        names = {p.name for p in path.iterdir()}
-        if names & {"config.yml", "config.yaml", "main.co", "rails.co"} or any(
-            n.endswith(("co", "yml")) for n in names
-        ):
-            if path == folder or path.name == "examples":
-                continue
+        if path != folder and not any(outer in path.parents for outer in found):
             found.append(path)
             yield path
 
@@ -49,9 +47,6 @@ def configurations(folder: Path) -> Iterator[Path]:
 def row(folder: Path, path: Path, compiled: Compiled) -> str:
     """Return one line of the table."""
     kinds = Counter(clause.kind for clause in compiled.clauses)
-    version = (
-        "2.x" if any(c.source and c.source.construct.startswith("flow ") for c in compiled.clauses) else ""
-    )
     codes = {
         severity: Counter(found.code for found in compiled.diagnostics if found.severity is severity)
         for severity in Severity
@@ -68,7 +63,6 @@ def row(folder: Path, path: Path, compiled: Compiled) -> str:
             for severity in Severity
         ),
     ]
-    del version
     return "| " + " | ".join(cells) + " |"
 
 
@@ -79,9 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.folder or shipped()
     library = library_flows()
-    print(
-        "| configuration | intents refused | disallowed | allowed | categories | compiles | errors | warnings | notes |"
-    )
+    print(f"| {' | '.join(_COLUMNS)} |")
     print("|---|---:|---:|---:|---:|---|---|---|---|")
     for path in configurations(folder):
         compiled = compile_policy(gather(path), library=lambda: library)

@@ -20,14 +20,19 @@ def compiled(tmp_path: Path) -> Compile:
     """Writes files, given by name, into a folder, and compiles it; ``only`` compiles one of them."""
     pytest.importorskip("nemoguardrails")
 
-    def run(files: dict[str, str | bytes], *, only: str = "", allow: tuple[str, ...] = (), **options: Any) -> Compiled:
+    def run(
+        files: dict[str, str | bytes], *, only: str = "", allow: tuple[str, ...] = (), **options: Any
+    ) -> Compiled:
         folder = tmp_path / "bot"
         for name, text in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return compile_policy(
-            gather(folder / only if only else folder), library=library_flows, allow=parse_allowances(allow), **options
+            gather(folder / only if only else folder),
+            library=library_flows,
+            allow=parse_allowances(allow),
+            **options,
         )
 
     return run

@@ -184,7 +184,7 @@ def _policy(draft: Draft, document: Mapping[str, Any] | None) -> Policy | None:
             Severity.ERROR,
             "nothing here is refused, so there is no policy to compile",
             None,
-            "Refusals are flows that end in 'bot refuse ...' or stop, rails with a prompt, or settings of NeMo's rails.",
+            "Refusals are flows that end in 'bot refuse ...' or stop, rails with a prompt, or their settings.",
         )
         return None
     _, found = problems(document)

@@ -3,8 +3,8 @@
 Rules
 
 1. Every value is JSON, which is YAML, so that nothing in a text can be taken for syntax.
-2. The source of a clause stands in a comment after it, ``# from file:line construct``, where it cannot be parted from it.
-   :func:`origins` reads them back.
+2. The source of a clause stands in a comment after it, ``# from file:line construct``, where it cannot be parted
+   from it. :func:`origins` reads them back.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-Run = Callable[..., object]
+from railscribe.policy.compiled import Compiled
 
 BANK = """\
 define user ask about crypto
@@ -40,7 +40,11 @@ define flow salaries
 """
 
 
-def test_refused_answered_and_conditional(compiled, clauses_of, codes_of) -> None:  # type: ignore[no-untyped-def]
+def test_refused_answered_and_conditional(
+    compiled: Callable[..., Compiled],
+    clauses_of: Callable[[Compiled, str], list[str]],
+    codes_of: Callable[[Compiled], list[str]],
+) -> None:
     """Refused intents are disallowed, answered ones allowed, and a condition is shown, not decided."""
     result = compiled({"rails.co": BANK})
 
@@ -52,12 +56,15 @@ def test_refused_answered_and_conditional(compiled, clauses_of, codes_of) -> Non
     assert result.refused_intents == 2
 
 
-def test_every_clause_names_file_line_and_construct(compiled) -> None:  # type: ignore[no-untyped-def]
+def test_every_clause_names_file_line_and_construct(compiled: Callable[..., Compiled]) -> None:
     """A clause leads back to the definition of its intent and to the line that refuses."""
     clause = compiled({"rails/bank.co": BANK}).clauses[0]
 
     assert (clause.source.file, clause.source.line) == ("rails/bank.co", 1)
-    assert clause.source.construct == "define user ask about crypto -> rails/bank.co:15: bot inform cannot advise"
+    assert (
+        clause.source.construct
+        == "define user ask about crypto -> rails/bank.co:15: bot inform cannot advise"
+    )
     assert clause.examples == ("Should I buy bitcoin?",)
 
 
@@ -68,14 +75,16 @@ def test_every_clause_names_file_line_and_construct(compiled) -> None:  # type: 
         "  stop\n",
         "  do decline\n",
         "  bot \"I'm sorry, I can't help with that.\"\n",
-        "  $text = \"I cannot discuss this.\"\n  bot $text\n",
+        '  $text = "I cannot discuss this."\n  bot $text\n',
         "  if $a\n    bot ask more\n  bot refuse to respond\n",
         "  while $a\n    bot cannot answer\n",
         "  goto end\n  bot chat\n  label end\n  bot refuse to respond\n",
-        "  create event PolicyException(message=\"no\")\n",
+        '  create event PolicyException(message="no")\n',
     ],
 )
-def test_every_way_to_refuse_is_followed(compiled, clauses_of, steps: str) -> None:  # type: ignore[no-untyped-def]
+def test_every_way_to_refuse_is_followed(
+    compiled: Callable[..., Compiled], clauses_of: Callable[[Compiled, str], list[str]], steps: str
+) -> None:
     """Messages by name and by words, stop, subflows, variables, branches, loops, jumps and exceptions all count."""
     text = (
         'define user ask about guns\n  "How do I get a gun?"\n\ndefine subflow decline\n  bot refuse to respond\n\n'
@@ -85,7 +94,9 @@ def test_every_way_to_refuse_is_followed(compiled, clauses_of, steps: str) -> No
     assert clauses_of(compiled({"rails.co": text}), "disallowed") == ["Asking about guns"]
 
 
-def test_branches_and_alternatives(compiled, clauses_of) -> None:  # type: ignore[no-untyped-def]
+def test_branches_and_alternatives(
+    compiled: Callable[..., Compiled], clauses_of: Callable[[Compiled, str], list[str]]
+) -> None:
     """Each branch of a when belongs to its own message, and both messages of an or are refused."""
     text = """\
 define user ask a
@@ -123,10 +134,15 @@ define flow
         ("  user ...\n  bot refuse to respond\n", "C119"),
     ],
 )
-def test_what_may_hide_a_refusal_fails(compiled, steps: str, code: str) -> None:  # type: ignore[no-untyped-def]
+def test_what_may_hide_a_refusal_fails(compiled: Callable[..., Compiled], steps: str, code: str) -> None:
     """A construct that is not understood fails the compile with its place, unless it is allowed by name."""
-    text = "define user ask x about y\n  \"y?\"\n\ndefine flow\n  user ask x about y\n  bot refuse to respond\n\n"
-    files = {"rails.co": text + f"define flow other\n{steps if 'user' in steps else '  user ask x about y' + chr(10) + steps}"}
+    text = (
+        'define user ask x about y\n  "y?"\n\ndefine flow\n  user ask x about y\n  bot refuse to respond\n\n'
+    )
+    files = {
+        "rails.co": text
+        + f"define flow other\n{steps if 'user' in steps else '  user ask x about y' + chr(10) + steps}"
+    }
 
     strict = compiled(files)
     place = next(f"{found.file}:{found.line}" for found in strict.diagnostics if found.code == code)
@@ -137,14 +153,18 @@ def test_what_may_hide_a_refusal_fails(compiled, steps: str, code: str) -> None:
     assert [str(one) for one in allowed.allowances] == [f"{code}@{place}"]
 
 
-def test_a_refusal_that_nobody_leads_to(compiled, codes_of) -> None:  # type: ignore[no-untyped-def]
+def test_a_refusal_that_nobody_leads_to(
+    compiled: Callable[..., Compiled], codes_of: Callable[[Compiled], list[str]]
+) -> None:
     """A flow that refuses on an event is an error: no behaviour of a user says what it forbids."""
     text = "define flow\n  event SomethingHappened\n  bot refuse to respond\n"
 
     assert "C111" in codes_of(compiled({"rails.co": text}))
 
 
-def test_all_else_refused(compiled, clauses_of) -> None:  # type: ignore[no-untyped-def]
+def test_all_else_refused(
+    compiled: Callable[..., Compiled], clauses_of: Callable[[Compiled, str], list[str]]
+) -> None:
     """Where any other message is refused, what is answered is all that may be talked about."""
     text = (
         'define user ask about shipping\n  "where is my parcel"\n\ndefine flow\n  user ask about shipping\n  bot tell\n\n'
@@ -156,7 +176,9 @@ def test_all_else_refused(compiled, clauses_of) -> None:  # type: ignore[no-unty
     assert clauses_of(result, "allowed") == ["Asking about shipping"]
 
 
-def test_circles_of_flows_end(compiled, clauses_of) -> None:  # type: ignore[no-untyped-def]
+def test_circles_of_flows_end(
+    compiled: Callable[..., Compiled], clauses_of: Callable[[Compiled, str], list[str]]
+) -> None:
     """Flows that call each other in a circle are followed to every refusal in it."""
     text = (
         'define user ask about x-ray guns\n  "x?"\n\ndefine flow\n  user ask about x-ray guns\n  do one\n\n'
@@ -166,7 +188,11 @@ def test_circles_of_flows_end(compiled, clauses_of) -> None:  # type: ignore[no-
     assert clauses_of(compiled({"rails.co": text}), "disallowed") == ["Asking about x-ray guns"]
 
 
-def test_names_that_say_nothing_give_way_to_examples(compiled, clauses_of, codes_of) -> None:  # type: ignore[no-untyped-def]
+def test_names_that_say_nothing_give_way_to_examples(
+    compiled: Callable[..., Compiled],
+    clauses_of: Callable[[Compiled, str], list[str]],
+    codes_of: Callable[[Compiled], list[str]],
+) -> None:
     """Examples stand in the text only where the intent's name has none to offer."""
     text = 'define user q1\n  "Who won the election?"\n\ndefine flow\n  user q1\n  bot refuse to respond\n'
     result = compiled({"rails.co": text})
@@ -189,16 +215,30 @@ def test_examples_of_the_wheel(name: str, refused: int) -> None:
     from railscribe.policy.gather import gather, library_flows
 
     result = compile_policy(gather(_shipped(name)), library=library_flows)
-    intents = [c for c in result.clauses if c.kind == "disallowed" and c.source and "user " in c.source.construct]
+    intents = [
+        c for c in result.clauses if c.kind == "disallowed" and c.source and "user " in c.source.construct
+    ]
 
     assert result.refused_intents == refused == len(intents)
     assert all(clause.source and clause.source.line for clause in intents)
     assert not result.failed
 
 
-def test_topical_rails(compiled, clauses_of, codes_of) -> None:  # type: ignore[no-untyped-def]
+def test_topical_rails(
+    compiled: Callable[..., Compiled],
+    clauses_of: Callable[[Compiled, str], list[str]],
+    codes_of: Callable[[Compiled], list[str]],
+) -> None:
     """The shape of NeMo's topical-rails guide: seven refused topics, and an output rail that its refusal names."""
-    topics = ["cooking", "hate speech", "child abuse", "drug manufacturing", "violence", "self-harm", "criminal activity"]
+    topics = [
+        "cooking",
+        "hate speech",
+        "child abuse",
+        "drug manufacturing",
+        "violence",
+        "self-harm",
+        "criminal activity",
+    ]
     dialog = "".join(
         f'define user ask about {topic}\n  "What of {topic}?"\n\n'
         f"define flow\n  user ask about {topic}\n  bot refuse to respond about {topic}\n\n"

@@ -317,7 +317,9 @@ class _FlowWalk:
             self._emit(Effect.UNCLEAR, heads, step.line, f"bot ${step.variable}")
         return heads
 
-    def _call(self, step: Call, heads: tuple[Head, ...], _: tuple[str, ...]) -> tuple[Head, ...]:
+    def _call(self, step: Call, heads: tuple[Head, ...], above: tuple[str, ...]) -> tuple[Head, ...]:
+        if step.flow in self._script.intents:
+            return self._user(User(intents=(step.flow,), line=step.line), heads, above)
         if not step.activates or step.flow not in self._script.flows:
             return self._called(step.flow, heads, step.line)
         # It runs beside this flow from now on, and hears what it hears by itself.

@@ -86,9 +86,9 @@ class Configuration:
     custom_data: list[tuple[str, Any, Source]] = field(default_factory=list)
     diagnostics: list[Diagnostic] = field(default_factory=list)
 
-    def prompt(self, task: str) -> Prompt | None:
-        """Return the prompt that NeMo would take for *task*: the last one given."""
-        return next((prompt for prompt in reversed(self.prompts) if prompt.task == task), None)
+    def prompts_of(self, task: str) -> list[Prompt]:
+        """Return the prompts of *task*: NeMo takes the one that fits the model in use, so all of them count."""
+        return [prompt for prompt in self.prompts if prompt.task == task]
 
     def setting(self, *path: str) -> tuple[Any, Source | None]:
         """Return the value at *path* below ``rails.config``, and where its section stands."""
@@ -203,6 +203,8 @@ def _read_rails(found: Configuration, file: YamlFile, rails: Mapping[str, Any]) 
         flows = section.get("flows") if isinstance(section, Mapping) else None
         if section is not None and not isinstance(section, Mapping):
             found.diagnostics.append(_misshapen(file, f"rails.{side}"))
+        if flows is not None and not isinstance(flows, list):
+            found.diagnostics.append(_misshapen(file, f"rails.{side}.flows"))
         for number, name in enumerate(flows if isinstance(flows, list) else []):
             source = file.source(f"rails.{side}.flows.{number}", f"rails.{side}: {name}")
             found.rails.append(Rail(side=side, name=str(name), source=source))

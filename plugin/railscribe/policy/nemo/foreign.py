@@ -25,8 +25,9 @@ _CATEGORY_KEYS = {
 }  # fmt: skip
 _POLICY_KEYS = {
     "policy_name", "version", "date", "target_models", "use_cases", "taxonomy_mode", "assumptions", "categories",
-    "severity_model", "allow_list", "allow-list", "allowlist", "description", "title", "$schema", "author", "change_log",
-    "changelog", "calibration", "jurisdiction", "refusal_guidance", "refusal_and_response_guidance", "cot_rules", "locale",
+    "severity_model", "allow_list", "allow-list", "allowlist", "description", "title", "$schema", "author",
+    "change_log", "changelog", "calibration", "jurisdiction", "refusal_guidance", "refusal_and_response_guidance",
+    "cot_rules", "locale",
 }  # fmt: skip
 
 
@@ -68,7 +69,9 @@ def add_eval(draft: Draft, file: YamlFile) -> None:
             elif rule.kind == "allowed":
                 draft.allow(rule.text, source)
             elif rule.kind == "unclear" and len(draft.clauses) == before:
-                message = f"this sentence of the policy {name!r} forbids something, but not in a form that is understood"
+                message = (
+                    f"a sentence of the policy {name!r} forbids something, in a form that is not understood"
+                )
                 draft.say("C203", Severity.ERROR, message, source, 'Begin it with "do not" or "avoid".')
             else:
                 message = (

@@ -98,8 +98,8 @@ class RailReader:
         tasks = [f"{known.key} $model={model}", known.key] if model else [known.key]
         if not model:
             tasks += sorted(p.task for p in self.configuration.prompts if p.task.startswith(f"{known.key} "))
-        prompt = next((found for found in map(self.configuration.prompt, tasks) if found), None)
-        if prompt is None:
+        prompts = next((found for found in map(self.configuration.prompts_of, tasks) if found), [])
+        if not prompts:
             self.draft.say(
                 "C202",
                 Severity.ERROR,
@@ -108,7 +108,8 @@ class RailReader:
                 "Give the prompt; it is where the rail's policy stands.",
             )
             return
-        add_prompt(self.draft, prompt)
+        for prompt in prompts:
+            add_prompt(self.draft, prompt)
 
     def _personal(self, known: Known, rail: Rail) -> None:
         side = "output" if rail.name.endswith(("output", "retrieval")) else "input"
@@ -156,7 +157,9 @@ class RailReader:
         self.draft.say("C209", Severity.ERROR, message, rail.source, _WRITE_IT)
 
     def _elsewhere(self, known: Known, rail: Rail) -> None:
-        message = f"what the rail {bare_name(rail.name)!r} refuses is decided by a service or by code, not in these files"
+        message = (
+            f"a service or code decides what the rail {bare_name(rail.name)!r} refuses, and not these files"
+        )
         self.draft.say("C206", Severity.ERROR, message, rail.source, _WRITE_IT)
 
     def _validator(self, known: Known, rail: Rail) -> None:
@@ -233,7 +236,7 @@ class RailReader:
             self.draft.say(
                 "C211",
                 Severity.WARNING,
-                f"the rail {flow.name!r} refuses when {_said(conditions)}; the clause goes by the topic that its refusal names",
+                f"the rail {flow.name!r} refuses when {_said(conditions)}; the clause is what its refusal is about",
                 at,
                 "Check that this is what the condition is about.",
             )
@@ -266,7 +269,7 @@ class RailReader:
                 self.draft.say(
                     "C212",
                     Severity.WARNING,
-                    "what this refuses is left to a language model's reading of one instruction, which became the clause",
+                    "an instruction to a language model decides what this refuses; its words became the clause",
                     at,
                     "Write out what is not wanted; a guard model reads that better.",
                 )

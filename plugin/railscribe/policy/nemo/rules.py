@@ -62,6 +62,11 @@ _IF_ASKED = re.compile(
 _TURNS_AWAY = re.compile(
     r"\b(?:redirect|end the (?:interaction|conversation|chat)|change the subject)\b", re.IGNORECASE
 )
+_ON_THE_ANSWER = re.compile(
+    r"\b(?:output|json|format|yes or no|yes/no|first line|second line|comma-separated|omit|assessment|rating|your answer"
+    r"|categories|above conversation)\b",
+    re.IGNORECASE,
+)
 _FALLS_UNDER = re.compile(
     r"\bone of the following(?: categories| topics)?:\s*(?P<listed>[^?.\n]+)", re.IGNORECASE
 )
@@ -104,7 +109,17 @@ def rules_in(text: str) -> list[WrittenRule]:
             found.append(_of_bullet(bullet["said"], number))
         else:
             found.extend(_listed(raw, number))
+            found.extend(_prose(raw, number))
     return found
+
+
+def _prose(raw: str, number: int) -> Iterator[WrittenRule]:
+    """Yield what the sentences of a line of prose forbid; what they permit, or say of the task, is no rule."""
+    for sentence in sentences_of(raw):
+        if forbids(sentence) and not _ON_THE_ANSWER.search(sentence):
+            rule = rule_of(sentence)
+            if rule.kind in ("disallowed", "unclear"):
+                yield WrittenRule(kind=rule.kind, text=rule.text, line=number)
 
 
 def _listed(raw: str, number: int) -> Iterator[WrittenRule]:
@@ -141,6 +156,8 @@ def _of_bullet(said: str, number: int) -> WrittenRule:
         if inner.kind == "disallowed":
             return WrittenRule(kind="category", text=quoted["name"], definition=inner.text, line=number)
         said = quoted["said"]
+    if _ON_THE_ANSWER.search(said):
+        return WrittenRule(kind="form", text=line(said), line=number)
     rule = rule_of(said)
     return WrittenRule(kind=rule.kind, text=rule.text, line=number)
 
