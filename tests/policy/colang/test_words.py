@@ -47,7 +47,13 @@ def test_information_is_no_refusal(text: str) -> None:
 def test_refusals_by_name() -> None:
     """A message's name says that it refuses; that a card was declined or blocked does not."""
     refused = ["refuse to respond", "inform cannot answer", "deny", "block message", "decline_politely"]
-    informs = ["comment declined payment", "confirm card blocked", "inform refund", "express greeting"]
+    informs = [
+        "comment declined payment",
+        "comment on transfer not allowed",
+        "confirm card blocked",
+        "inform refund",
+        "express greeting",
+    ]
 
     assert [name for name in refused if not name_refuses(name)] == []
     assert [name for name in informs if name_refuses(name)] == []
@@ -60,6 +66,8 @@ def test_clause_of_an_intent() -> None:
     assert intent_clause("make_threats", []) == "Making threats"
     assert intent_clause("q 12", ["What of it?"]) == 'Messages such as "What of it?"'
     assert doing("get a refund") == "Getting a refund"
+    assert doing("insult, offend, or demean people") == "Insulting, offending, or demeaning people"
+    assert doing("request change of address") == "Requesting change of address"
 
 
 def test_topic_of_a_refusal() -> None:

@@ -36,7 +36,7 @@ def add_dialog(draft: Draft, script: Script, reached: Reached) -> None:
         if outcome.effect in _BAD:
             _say_unled(draft, outcome)
     everything = by_intent.pop(ANYTHING, [])
-    for name in [*script.intents, *sorted(by_intent.keys() - script.intents.keys())]:
+    for name in [*script.intents, *(name for name in by_intent if name not in script.intents)]:
         if name in by_intent:
             _add_intent(draft, script, name, by_intent[name])
     _add_everything(draft, everything)

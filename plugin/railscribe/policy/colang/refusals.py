@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 _NAME = re.compile(
     r"\b(?:refus\w*|declin(?:e|es|ing)|den(?:y|ies|ied|ying)|reject(?:s|ing)?|cannot|can ?not|can'?t|can t|unable|won'?t"
-    r"|not (?:allowed|able|permitted|answer|respond|discuss|talk|help)|do(?:es)?n'?t (?:answer|respond|discuss|help)"
+    r"|not (?:able|answer|respond|discuss|talk|help)|^(?:inform |say |tell )?not (?:allowed|permitted)|do(?:es)?n'?t (?:answer|respond|discuss|help)"
     r"|disallow\w*|forbid\w*|prohibit\w*|moderated|off[- ]topic|out of scope|(?:message|input|output|content|request|prompt) blocked|block(?:ed)?(?: the)? (?:message|input|output|content|request|prompt)"
     r"|unacceptable|inappropriate)\b",
     re.IGNORECASE,

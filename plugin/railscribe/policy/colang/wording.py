@@ -14,46 +14,12 @@ from collections.abc import Sequence
 
 _MOST_EXAMPLES = 3
 _LONGEST_EXAMPLE = 100
-_SAYS_NOTHING = frozenset(
-    [
-        "user",
-        "intent",
-        "input",
-        "message",
-        "msg",
-        "utterance",
-        "question",
-        "query",
-        "request",
-        "ask",
-        "asked",
-        "asks",
-        "say",
-        "says",
-        "said",
-        "do",
-        "does",
-        "something",
-        "anything",
-        "other",
-        "others",
-        "misc",
-        "general",
-        "generic",
-        "test",
-        "example",
-        "the",
-        "a",
-        "an",
-        "no",
-        "nr",
-        "number",
-        "topic",
-        "thing",
-        "flow",
-    ]
-)
-_COUNTED = re.compile(r"[a-z]?\d*|[a-z]+\d+")
+_SAYS_NOTHING = {
+    "user", "intent", "input", "message", "msg", "utterance", "question", "query", "request", "ask", "asked", "asks", "say",
+    "says", "said", "do", "does", "something", "anything", "other", "others", "misc", "general", "generic", "test",
+    "example", "the", "a", "an", "no", "nr", "number", "topic", "thing", "flow",
+}  # fmt: skip
+_COUNTED = re.compile(r"[a-z]?\d*")
 _STEMS = {
     "asked": "ask", "requested": "request", "expressed": "express", "informed": "inform", "inquired": "inquire",
     "wanted": "want", "tried": "try", "said": "say", "told": "tell", "gave": "give", "made": "make", "sent": "send",
@@ -62,15 +28,22 @@ _STEMS = {
     "attempted": "attempt", "threatened": "threaten", "asks": "ask", "wants": "want", "requests": "request",
     "is": "be", "has": "have", "does": "do", "tries": "try",
 }  # fmt: skip
-_DOUBLED = {"get", "put", "run", "stop", "plan", "set", "let", "swim", "begin", "chat", "cut", "hit", "spam", "admit", "refer", "submit", "ship", "shop", "stab", "bet", "beg", "rob", "drop", "skip", "step", "swap", "tip", "trick-or-treat", "forget", "transfer"}  # fmt: skip
+_DOUBLED = {
+    "get", "put", "run", "stop", "plan", "set", "let", "swim", "begin", "chat", "cut", "hit", "spam",
+    "admit", "refer", "submit", "ship", "shop", "stab", "bet", "beg", "rob", "drop", "skip", "step",
+    "swap", "tip", "forget", "transfer",
+}  # fmt: skip
 _VERBS = set(_STEMS.values()) | {
-    "accept", "access", "add", "agree", "answer", "apologize", "approve", "bypass", "buy", "call", "cancel", "change",
-    "check", "claim", "comment", "compare", "confirm", "contain", "create", "criticize", "deny", "describe", "disclose",
-    "encourage", "engage", "enter", "evade", "execute", "explain", "expose", "find", "forget", "generate", "get", "hack",
-    "harass", "help", "identify", "ignore", "impersonate", "include", "instruct", "invest", "manufacture", "need", "offer",
-    "open", "order", "override", "pay", "play", "promote", "question", "quote", "reject", "repeat", "respond", "return",
-    "reveal", "search", "seek", "sell", "share", "show", "speculate", "spread", "start", "steal", "stop", "submit",
-    "suggest", "support", "terminate", "thank", "transfer", "translate", "trick", "update", "violate", "write", "address", "assist", "condone", "incite", "insult", "offend", "romanticize", "give", "put", "run",
+    "accept", "access", "add", "agree", "answer", "apologize", "approve", "bypass", "buy", "call",
+    "cancel", "change", "check", "claim", "comment", "compare", "confirm", "contain", "create",
+    "criticize", "deny", "describe", "disclose", "encourage", "engage", "enter", "evade", "execute",
+    "explain", "expose", "find", "forget", "generate", "get", "hack", "harass", "help", "identify",
+    "ignore", "impersonate", "include", "instruct", "invest", "manufacture", "need", "offer", "open",
+    "order", "override", "pay", "play", "promote", "question", "quote", "reject", "repeat", "respond",
+    "return", "reveal", "search", "seek", "sell", "share", "show", "speculate", "spread", "start",
+    "steal", "stop", "submit", "suggest", "support", "terminate", "thank", "transfer", "translate",
+    "trick", "update", "violate", "write", "address", "assist", "condone", "demean", "incite", "insult",
+    "offend", "romanticize", "give", "put", "run",
 }  # fmt: skip
 
 
@@ -91,9 +64,18 @@ def doing(phrase: str) -> str:
     words = phrase.replace("_", " ").split()
     if not words:
         return ""
-    first = words[0].lower()
-    if _STEMS.get(first, first) in _VERBS:
-        words[0] = gerund(first)
+    verbs = 0
+    for number, word in enumerate(words):
+        if number and word in ("or", "and") and verbs == number:
+            verbs += 1  # "insult, offend, or demean people"
+            continue
+        bare = word.rstrip(",")
+        if verbs != number or _STEMS.get(bare.lower(), bare.lower()) not in _VERBS:
+            break
+        if number and not words[number - 1].endswith((",", "or", "and")):
+            break
+        words[number] = gerund(bare) + word[len(bare) :]
+        verbs += 1
     return line(" ".join(words))
 
 
@@ -106,7 +88,7 @@ def line(text: str) -> str:
 def says_nothing(name: str) -> bool:
     """Whether *name* tells nothing of what is meant."""
     words = re.split(r"[\s_-]+", name.strip().lower())
-    return all(word in _SAYS_NOTHING or _COUNTED.fullmatch(word) for word in words)
+    return all(word.rstrip("0123456789") in _SAYS_NOTHING or _COUNTED.fullmatch(word) for word in words)
 
 
 def intent_clause(name: str, examples: Sequence[str], description: str = "") -> str:

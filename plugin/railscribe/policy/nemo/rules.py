@@ -34,7 +34,7 @@ _WHO = (
     r"|they|i|we)\s+)?(?:(?:always|also|please)\s+)?"
 )
 _FORBIDS = re.compile(
-    rf"^{_WHO}(?:(?:should|must|shall|may|can|will|do|does)\s*(?:not|n['’]t)|cannot|can['’]t|don['’]t|doesn['’]t|won['’]t|never)"
+    rf"^{_WHO}(?:(?:should|must|shall|may|can|will|do|does)\s*(?:not|n['’]t)|(?:(?:should|must|shall|may|can|will)\s+)?never|cannot|can['’]t|don['’]t|doesn['’]t|won['’]t)"
     r"\s+(?:ever\s+)?(?P<rest>\S.*)$",
     re.IGNORECASE,
 )
