@@ -28,7 +28,7 @@ class ReadYaml:
 
     data: Any
     lines: dict[str, int] = field(default_factory=dict)
-    """By dotted path, counted from 1."""
+    """By dotted path, counted from 1. That of a block's first line has ``.|`` behind its path."""
     repeated: tuple[tuple[str, int], ...] = ()
     """Keys that are given twice, and where for the second time."""
 
@@ -87,5 +87,7 @@ def _lines(root: yaml.Node | None) -> tuple[dict[str, int], list[tuple[str, int]
             children = [(str(number), item, item) for number, item in enumerate(node.value)]
         for name, start, value in children:
             lines[prefix + name] = start.start_mark.line + 1
+            if isinstance(value, yaml.ScalarNode) and value.style == "|":
+                lines[f"{prefix}{name}.|"] = value.start_mark.line + 2
             waiting.append((prefix + name, value))
     return lines, sorted(repeated, key=lambda found: found[1])

@@ -281,7 +281,7 @@ class _FlowWalk:
         if before:
             after = (
                 *above,
-                f"after {_named(before[0])}" if len(set(before)) == 1 else "after an earlier message",
+                f"it follows {_named(before[0])}" if len(set(before)) == 1 else "it follows another message",
             )
         found: list[Head] = []
         for intent in step.intents:

@@ -63,6 +63,8 @@ class Prompt:
     task: str
     text: str
     source: Source
+    first_line: int | None = None
+    """Where the first line of the text stands, if each line of it has one of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +196,8 @@ def _read_prompt(found: Configuration, file: YamlFile, number: int, prompt: Mapp
         ]
         field_name, text = "messages", "\n".join(part for part in parts if isinstance(part, str))
     source = file.source(f"prompts.{number}.{field_name}", f"prompt {task}")
-    found.prompts.append(Prompt(task=task, text=text, source=source))
+    first_line = file.lines.get(f"prompts.{number}.content.|") if field_name == "content" else None
+    found.prompts.append(Prompt(task=task, text=text, source=source, first_line=first_line))
 
 
 def _read_rails(found: Configuration, file: YamlFile, rails: Mapping[str, Any]) -> None:

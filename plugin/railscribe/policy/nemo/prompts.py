@@ -61,8 +61,7 @@ def _add(draft: Draft, prompt: Prompt, rule: WrittenRule) -> bool:
 
 
 def _at(prompt: Prompt, rule: WrittenRule) -> Source:
-    # A block scalar begins on the line after its key.
-    line = prompt.source.line + 1 + rule.line if prompt.source.line else None
+    line = prompt.first_line + rule.line if prompt.first_line else prompt.source.line
     return Source(file=prompt.source.file, line=line, construct=prompt.source.construct)
 
 
