@@ -102,8 +102,7 @@ def _read_nemo(draft: Draft, gathered: Gathered, plain: Sequence[YamlFile], libr
     except RecursionError:
         message = "flows call each other too deeply to be followed"
         draft.say("C021", Severity.ERROR, message, None, "Give the flows in parts.")
-    used = {clause.source.construct for clause in draft.clauses.values() if clause.source}
-    say_idle(draft, configuration, used)
+    say_idle(draft, configuration)
     add_words(draft, configuration, script)
 
 

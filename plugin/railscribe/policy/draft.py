@@ -34,6 +34,8 @@ class Draft:
     """Texts of refusals, by the name of their message."""
     places: dict[str, Source] = field(default_factory=dict)
     """Where each field of one of our own documents stands, by its dotted path."""
+    prompts_used: set[str] = field(default_factory=set)
+    """The tasks of the prompts that a rail goes by."""
     refused_intents: int = 0
     name: str = ""
     version: str = ""

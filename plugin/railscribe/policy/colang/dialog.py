@@ -4,7 +4,7 @@ Rules
 
 1. A message that is refused or stopped anywhere is a disallowed behaviour. Conditions stand in its source and in a
    warning: a model knows no ``$is_employee``.
-2. A message that is answered, and nowhere refused, is an allowed behaviour.
+2. A message that is answered in words that are known, and nowhere refused, is an allowed behaviour.
 3. What was not understood on a message's way, and a refusal that no message leads to, are errors.
 4. Where any message is refused, all that is not allowed is disallowed.
 """
@@ -90,11 +90,12 @@ def _add_intent(draft: Draft, script: Script, name: str, outcomes: list[Outcome]
         )
     if bad:
         _refuse(draft, intent, text, bad, good)
-    elif good:
+        return
+    if any(outcome.effect is Effect.ANSWERED for outcome in good):
         draft.allow(text, intent.source, intent.examples)
-        for outcome in good:
-            if outcome.effect is Effect.COMPUTED:
-                _say_computed(draft, outcome)
+    for outcome in good:
+        if outcome.effect is Effect.COMPUTED:
+            _say_computed(draft, outcome)
 
 
 def _quoted(name: str, outcome: Outcome) -> Intent:
@@ -157,7 +158,7 @@ def _say_computed(draft: Draft, outcome: Outcome) -> None:
     draft.say(
         "C113",
         Severity.WARNING,
-        f"what is said here ({outcome.what}) is computed; whether it is a refusal cannot be seen",
+        f"what is said here ({outcome.what}) is computed, perhaps a refusal; it allows nothing and disallows nothing",
         _at(outcome),
     )
 

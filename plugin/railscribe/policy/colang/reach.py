@@ -125,6 +125,8 @@ class Walker:
         self._library = library
         self._summaries: dict[str, Summary] = {}
         self._under_way: set[str] = set()
+        self._order: list[str] = []
+        """The flows in the order in which they were walked."""
         self._guesses: dict[str, Summary] = {}
         self._in_circles = False
         self._filled: set[str] | None = None
@@ -182,15 +184,16 @@ class Walker:
         if self._under_way:
             return self._walked(name)
         for _ in range(_MOST_ROUNDS):
-            before = set(self._summaries)
+            before = len(self._order)
             self._in_circles = False
             summary = self._walked(name)
-            found = {other: self._summaries[other] for other in self._summaries if other not in before}
+            found = {other: self._summaries[other] for other in self._order[before:]}
             if not self._in_circles or all(self._guesses.get(other) == now for other, now in found.items()):
                 return summary
             self._guesses.update(found)
             for other in found:
                 del self._summaries[other]
+            del self._order[before:]
         summary = self._walked(name)
         flow = self._script.flows[name]
         circle = Outcome(
@@ -219,6 +222,7 @@ class Walker:
         finally:
             self._under_way.discard(name)
         self._summaries[name] = summary
+        self._order.append(name)
         return summary
 
 

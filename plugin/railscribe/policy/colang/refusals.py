@@ -17,7 +17,7 @@ _NAME = re.compile(
     r"\b(?:refus\w*|declin(?:e|es|ing)|den(?:y|ies|ied|ying)|reject(?:s|ing)?|cannot|can ?not|can'?t|can t|unable|won'?t"
     r"|not (?:able|answer|respond|discuss|talk|help)|^(?:inform |say |tell )?not (?:allowed|permitted)|do(?:es)?n'?t (?:answer|respond|discuss|help)"
     r"|disallow\w*|forbid\w*|prohibit\w*|moderated|off[- ]topic|out of scope|(?:message|input|output|content|request|prompt) blocked|block(?:ed)?(?: the)? (?:message|input|output|content|request|prompt)"
-    r"|unacceptable|inappropriate)\b",
+    r"|unacceptable|inappropriate|(?:conversation|chat) (?:already )?(?:ended|over|closed))\b",
     re.IGNORECASE,
 )
 _ABLE = r"(?:can(?:no|['’ ]?)t|can not|could(?:n['’]?t| not)|wo(?:n['’]?t)|will not|must not|may not|do(?:n['’]?t| not))"
@@ -33,6 +33,7 @@ _TEXT = re.compile(
     r"|\bagainst (?:my|our|the|company) (?:programming|polic(?:y|ies)|rules|guidelines|terms)\b"
     r"|\b(?:is|are|was) (?:not allowed|not permitted|prohibited|forbidden|blocked|inappropriate)\b"
     r"|\b(?:has|have) been blocked\b|\b(?:let'?s|please) (?:not|keep it|stay on)\b[^.?!\n]{0,20}\b(?:talk|discuss|topic)\b"
+    r"|\bthis (?:conversation|chat) (?:ends|is over|has ended|is closed)\b"
     r"|\boutside (?:of )?(?:my|our|the) (?:scope|remit)\b",
     re.IGNORECASE,
 )

@@ -18,6 +18,7 @@ _GENERATING = re.compile(
 
 def add_prompt(draft: Draft, prompt: Prompt) -> None:
     """Add what the rules of *prompt* say to *draft*."""
+    draft.prompts_used.add(prompt.task)
     if _BARE.match(prompt.text):
         draft.builtin = True
         message = "the prompt leaves the categories to the safety model; the model's built-in ones apply"
@@ -65,11 +66,11 @@ def _at(prompt: Prompt, rule: WrittenRule) -> Source:
     return Source(file=prompt.source.file, line=line, construct=prompt.source.construct)
 
 
-def say_idle(draft: Draft, configuration: Configuration, used: set[str]) -> None:
+def say_idle(draft: Draft, configuration: Configuration) -> None:
     """Name the judging prompts of which no rail makes use."""
     for prompt in configuration.prompts:
         if (
-            prompt.source.construct in used
+            prompt.task in draft.prompts_used
             or _GENERATING.match(prompt.task)
             or not _JUDGING.search(prompt.task)
         ):
