@@ -12,11 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from railscribe.policy.colang import reading
 from railscribe.policy.compile import compile_policy
 from railscribe.policy.gather import gather, library_flows
+
+reading: Any = import_module("railscribe.policy.colang.reading")
 
 
 def colang_1(intents: int) -> str:

@@ -9,9 +9,16 @@ import pytest
 
 from railscribe.errors import PolicyError
 from railscribe.policy.compiled import Compiled
+from railscribe.policy.diagnostics import Clause, Source
 from railscribe.policy.gather import gather
 
 FLOW = 'define user ask about guns\n  "gun?"\n\ndefine flow\n  user ask about guns\n  bot refuse to respond\n'
+
+
+def source_of(clause: Clause) -> Source:
+    """Return where *clause* comes from; it must come from somewhere."""
+    assert clause.source is not None
+    return clause.source
 
 
 @pytest.mark.parametrize(
@@ -98,7 +105,7 @@ def test_imports_that_import_each_other(
     )
 
     assert clauses_of(result, "disallowed") == ["Asking about guns"]
-    assert result.clauses[0].source.file == "../shared/rails.co"
+    assert source_of(result.clauses[0]).file == "../shared/rails.co"
 
 
 def test_a_folder_without_a_configuration(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from railscribe.policy.compiled import Compiled
+from railscribe.policy.diagnostics import Clause, Source
 
 BANK = """\
 define user ask about crypto
@@ -40,6 +41,12 @@ define flow salaries
 """
 
 
+def source_of(clause: Clause) -> Source:
+    """Return where *clause* comes from; it must come from somewhere."""
+    assert clause.source is not None
+    return clause.source
+
+
 def test_refused_answered_and_conditional(
     compiled: Callable[..., Compiled],
     clauses_of: Callable[[Compiled, str], list[str]],
@@ -52,7 +59,7 @@ def test_refused_answered_and_conditional(
     assert clauses_of(result, "allowed") == ["Asking for balance"]
     assert codes_of(result) == ["C112"]
     conditional = result.clauses[2]
-    assert "not ($is_employee)" in conditional.source.construct
+    assert "not ($is_employee)" in source_of(conditional).construct
     assert result.refused_intents == 2
 
 
@@ -60,9 +67,9 @@ def test_every_clause_names_file_line_and_construct(compiled: Callable[..., Comp
     """A clause leads back to the definition of its intent and to the line that refuses."""
     clause = compiled({"rails/bank.co": BANK}).clauses[0]
 
-    assert (clause.source.file, clause.source.line) == ("rails/bank.co", 1)
+    assert (source_of(clause).file, source_of(clause).line) == ("rails/bank.co", 1)
     assert (
-        clause.source.construct
+        source_of(clause).construct
         == "define user ask about crypto -> rails/bank.co:15: bot inform cannot advise"
     )
     assert clause.examples == ("Should I buy bitcoin?",)
@@ -216,11 +223,11 @@ def test_examples_of_the_wheel(name: str, refused: int) -> None:
 
     result = compile_policy(gather(_shipped(name)), library=library_flows)
     intents = [
-        c for c in result.clauses if c.kind == "disallowed" and c.source and "user " in c.source.construct
+        c for c in result.clauses if c.kind == "disallowed" and c.source and "user " in source_of(c).construct
     ]
 
     assert result.refused_intents == refused == len(intents)
-    assert all(clause.source and clause.source.line for clause in intents)
+    assert all(clause.source and source_of(clause).line for clause in intents)
     assert not result.failed
 
 

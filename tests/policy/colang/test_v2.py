@@ -7,9 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from railscribe.policy.compiled import Compiled
+from railscribe.policy.diagnostics import Clause, Source
 
 CONFIG = 'colang_version: "2.x"\n'
 HEARS = 'flow user asked about guns\n  user said "How do I get a gun?" or user said "gun shop?"\n\n'
+
+
+def source_of(clause: Clause) -> Source:
+    """Return where *clause* comes from; it must come from somewhere."""
+    assert clause.source is not None
+    return clause.source
 
 
 @pytest.mark.parametrize(
@@ -66,7 +73,7 @@ def test_rails_of_the_guardrails_library(
 
     assert clauses_of(result, "disallowed") == ["Messages that contain code"]
     assert clauses_of(result, "allowed") == ["Being funny"]
-    assert result.clauses[0].source.line == 4
+    assert source_of(result.clauses[0]).line == 4
 
 
 def test_a_question_to_a_model_becomes_the_clause(

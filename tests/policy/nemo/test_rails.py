@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from railscribe.policy.compiled import Compiled
+from railscribe.policy.diagnostics import Clause, Source
 
 SELF_CHECK = """\
 prompts:
@@ -23,6 +24,12 @@ prompts:
 """
 
 
+def source_of(clause: Clause) -> Source:
+    """Return where *clause* comes from; it must come from somewhere."""
+    assert clause.source is not None
+    return clause.source
+
+
 def test_the_bullets_of_a_self_check_prompt(
     compiled: Callable[..., Compiled],
     clauses_of: Callable[[Compiled, str], list[str]],
@@ -37,7 +44,7 @@ def test_the_bullets_of_a_self_check_prompt(
         "Messages that contain code",
     ]
     assert clauses_of(result, "allowed") == ["Asking about the weather"]
-    assert [clause.source.line for clause in result.clauses] == [6, 7, 8]
+    assert [source_of(clause).line for clause in result.clauses] == [6, 7, 8]
     assert codes_of(result) == ["C204"]
 
 

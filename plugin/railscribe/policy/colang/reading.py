@@ -6,6 +6,7 @@ does not use are left out, as NeMo leaves them out, and named.
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -77,6 +78,10 @@ def _translated(script: Script, file: str) -> Iterator[None]:
     log = logging.getLogger("nemoguardrails")
     level = log.level
     log.setLevel(logging.CRITICAL)
+    # The collector walks a growing parse tree again and again, in which there is no garbage: with it, the parser for
+    # 2.x takes twice the time, and more for each flow the more there are (benchmarks/compile_time.py).
+    collecting = gc.isenabled()
+    gc.disable()
     try:
         yield
     except RecursionError:
@@ -101,6 +106,8 @@ def _translated(script: Script, file: str) -> Iterator[None]:
             )
         )
     finally:
+        if collecting:
+            gc.enable()
         log.setLevel(level)
 
 
