@@ -50,7 +50,8 @@ def downgrade() -> None:
     bind = op.get_bind()
     for table, (name, _) in _NEW.items():
         _refuse(
-            bind.execute(sa.text(f"SELECT count(*) FROM {table} WHERE {name} IS NOT NULL")).scalar_one(), table
+            bind.execute(sa.text(f"SELECT count(*) FROM {table} WHERE {name} IS NOT NULL")).scalar_one(),
+            table,
         )
     for table in _KEYS:
         _refuse(bind.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar_one(), table)
@@ -165,9 +166,7 @@ def _create_moves() -> None:
         _points("policy_moves", "policy_digest", "policies"),
         _points("policy_moves", "previous_digest", "policies"),
     )
-    op.create_index(
-        "ix_policy_moves_policy_digest_moved_at", "policy_moves", ["policy_digest", "moved_at"]
-    )
+    op.create_index("ix_policy_moves_policy_digest_moved_at", "policy_moves", ["policy_digest", "moved_at"])
 
 
 def _create_views(*, on_sqlite: bool) -> None:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from railscribe.cli import policy_diff, policy_lint, policy_log, policy_push, policy_show, policy_test
+from railscribe.cli import (
+    policy_compile,
+    policy_diff,
+    policy_lint,
+    policy_log,
+    policy_push,
+    policy_show,
+    policy_test,
+)
 
 app = typer.Typer(
     help="Policies: what they say, and what becomes of them.", no_args_is_help=True, rich_markup_mode=None
 )
+app.command("compile")(policy_compile.compile_)
 app.command("lint")(policy_lint.lint_policies)
 app.command("test")(policy_test.run_cases)
 app.command("show")(policy_show.show)

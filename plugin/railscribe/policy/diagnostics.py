@@ -34,6 +34,11 @@ class Source:
     construct: str = ""
     """What stands there, such as "define user ask about politics" or "instructions"."""
 
+    @property
+    def place(self) -> str:
+        """``file:line``, as far as known."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clause:
@@ -43,6 +48,8 @@ class Clause:
     text: str
     source: Source | None = None
     """``None`` for what nobody wrote, such as a built-in category."""
+    examples: tuple[str, ...] = ()
+    """For people and tests. Never shown to the model, which would echo them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

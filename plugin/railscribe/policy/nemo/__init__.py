@@ -1,0 +1,1 @@
+"""What a NeMo Guardrails configuration says besides Colang: rails, prompts, instructions, settings."""
