@@ -181,7 +181,8 @@ def test_deviation_8_category_names_are_paraphrased(
     """A shortened or re-cased name finds its category only where no other can be meant; none is dropped."""
     verdict = parse_reply(f"{UNSAFE}\nSafety Categories: {said}", response_sent=False, category_names=names)
 
-    assert verdict.categories == (Category(name=name, said=said, known=known),)
+    begun = known and name.casefold().startswith(said.casefold()) and len(said) < len(name)
+    assert verdict.categories == (Category(name=name, said=said, known=known, near=begun),)
     assert verdict.notes == (() if known else ("unknown_category",))
 
 

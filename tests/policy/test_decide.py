@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -338,16 +339,51 @@ def test_below_its_threshold_the_band_still_flags() -> None:
 
 
 def test_a_near_name_never_lets_pass() -> None:
-    """A category known by its likeness alone acts as it says, but is not allowed on that account."""
+    """A category known by its likeness alone is let off nothing: neither by its own action nor by its threshold."""
 
     def of(name: str) -> Verdict:
         said = Category(name=name, said=f"{name}x", known=True, near=True)
         return Verdict(user=SideVerdict(label=Label.UNSAFE), categories=(said,))
 
-    assert decide(of("Fares"), policy(), Direction.INPUT).outcome is Outcome.FLAG
+    assert decide(of("Fares"), policy(), Direction.INPUT).outcome is Outcome.BLOCK
     decision = decide(of("Delays"), policy(), Direction.INPUT)
     assert (decision.outcome, decision.categories) == (Outcome.BLOCK, ("Delays",))
     assert decision.rule == "a category known by likeness blocks (unlisted_action)"
+
+
+def test_what_is_unsafe_without_a_name_is_lifted_by_no_threshold() -> None:
+    """It may be Sexual (minor), which no policy gives a threshold: so ``unlisted_action`` counts."""
+    nameless = Verdict(user=SideVerdict(label=Label.UNSAFE, score=0.94))
+
+    decision = decide(nameless, policy(threshold=0.95), Direction.INPUT)
+
+    assert (decision.outcome, decision.rule) == (
+        Outcome.BLOCK,
+        "unsafe without a category blocks (unlisted_action)",
+    )
+
+
+def test_a_score_of_sexual_minor_blocks_unnamed() -> None:
+    """Where categories are scored, its score blocks even where the model named another first."""
+    strict = parse_policy(
+        {
+            "name": "p",
+            "version": "1",
+            "description": "d",
+            "builtin": False,
+            "threshold": 0.95,
+            "categories": [{"name": "Tickets", "threshold": 0.95}],
+        }
+    )
+    said = Verdict(
+        user=SideVerdict(label=Label.UNSAFE, score=0.94),
+        categories=(Category(name="Tickets", said="Tickets", known=True),),
+        category_scores={Side.USER: {"Tickets": 0.04, SEXUAL_MINOR: 0.89}},
+    )
+
+    decision = decide(said, strict, Direction.INPUT)
+
+    assert (decision.outcome, decision.categories) == (Outcome.BLOCK, (SEXUAL_MINOR,))
 
 
 # Several calls.
@@ -391,7 +427,8 @@ def test_a_call_that_hides_something_is_not_passed_over(
         ),
         (verdict(Label.UNSAFE, None, [SEXUAL_MINOR]), {}, "category 'Sexual (minor)' blocks under every policy"),
         (
-            Verdict(user=SideVerdict(label=Label.UNSAFE, score=0.6)), {"threshold": 0.7},
+            replace(verdict(Label.UNSAFE, None, ["Tickets"]), user=SideVerdict(label=Label.UNSAFE, score=0.6)),
+            {"threshold": 0.7},
             "every score that counts is below 0.7",
         ),
     ],

@@ -8,8 +8,9 @@ Rules, the first that finds exactly one name wins
    left out, plurals as singulars. "PII & privacy" is "PII/Privacy".
 4. The only name that begins with these words: "Criminal planning". A whole name stands for itself alone, so
    "sexual" is never short for "Sexual (minor)".
-5. The only name that is nearly so written: at least ``NEAR`` alike, and no other within ``APART`` of it. Such a
-   match is marked, and no verdict passes on its account (``railscribe.policy.decide``).
+5. The only name that is nearly so written: at least ``NEAR`` alike, and no other within ``APART`` of it.
+
+A match by rule 4 or 5 is marked as near, and no verdict passes on its account (``railscribe.policy.decide``).
 
 The names are the policy's and, so that a category it left out is not taken for a like one, the built-in ones.
 """
@@ -39,7 +40,7 @@ def match_name(said: str, names: Sequence[str]) -> Category:
     known = _known(tuple(names))
     name = _same(said, known) or (SEXUAL_MINOR if names_sexual_minor(said) else None)
     name = name or _worded(said, known)
-    near = None if name else _near(said, known)
+    near = None if name else _begun(said, known) or _near(said, known)
     found = name or near or said
     return Category(name=found, said=said, known=found in names, near=near is not None)
 
@@ -56,12 +57,17 @@ def _same(said: str, known: dict[str, tuple[str, ...]]) -> str | None:
 
 
 def _worded(said: str, known: dict[str, tuple[str, ...]]) -> str | None:
-    """Return the name with the same words, or the only one that begins with them (rules 3 and 4)."""
+    """Return the name with the same words (rule 3)."""
     words = _words(said)
-    if not words:
+    return _only([name for name, its in known.items() if words and its == words])
+
+
+def _begun(said: str, known: dict[str, tuple[str, ...]]) -> str | None:
+    """Return the only name that begins with the same words (rule 4)."""
+    words = _words(said)
+    if not words or any(its == words for its in known.values()):
         return None
-    alike = [name for name, its in known.items() if its == words]
-    return _only(alike or [name for name, its in known.items() if its[: len(words)] == words])
+    return _only([name for name, its in known.items() if its[: len(words)] == words])
 
 
 def _near(said: str, known: dict[str, tuple[str, ...]]) -> str | None:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from railscribe.errors import PolicyError
+from railscribe.policy.checks import problems
 from railscribe.policy.colang.dialog import add_dialog
 from railscribe.policy.colang.reach import Walker
 from railscribe.policy.colang.reading import read_colang, version_of
@@ -31,7 +32,6 @@ from railscribe.policy.nemo.foreign import add_eval, add_generated, is_eval, is_
 from railscribe.policy.nemo.prompts import say_idle
 from railscribe.policy.nemo.rails import RailReader
 from railscribe.policy.nemo.words import add_words
-from railscribe.policy.schema import problems
 from railscribe.policy.writing import written
 from railscribe.taxonomy import SEXUAL_MINOR, names_sexual_minor
 

@@ -26,8 +26,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from railscribe.policy.document import Policy, PolicyCategory
+from railscribe.policy.families import HIGHEST_FOR_MINOR
 from railscribe.reasoning import in_band
-from railscribe.taxonomy import names_sexual_minor
+from railscribe.taxonomy import SEXUAL_MINOR, names_sexual_minor
 from railscribe.values import (
     SEVERITY,
     Action,
@@ -72,6 +73,9 @@ def decide(verdict: Verdict, policy: Policy, direction: Direction) -> Decision:
     if floor:
         found = [_Found(Action.BLOCK, (one.name,), _floor_rule(policy, one)) for one in floor]
         return _acting(found, Action.BLOCK, sides)
+    if (verdict.category_score(SEXUAL_MINOR, sides) or 0.0) >= HIGHEST_FOR_MINOR:
+        rule = f"category {SEXUAL_MINOR!r} blocks by its score (under any policy)"
+        return _acting([_Found(Action.BLOCK, (SEXUAL_MINOR,), rule)], Action.BLOCK, sides)
     if _lacks_scores(verdict, policy, sides, judged):
         return _undecided(Cause.SCORE_MISSING, sides)
     decision = _decided(verdict, policy, sides, judged)
@@ -84,14 +88,16 @@ def _decided(
     verdict: Verdict, policy: Policy, sides: tuple[Side, ...], judged: Sequence[SideVerdict]
 ) -> Decision:
     """Rules 3 to 5, of sides that can be read."""
-    unsafe = [_is_unsafe(side, policy) for side in judged]
+    # What was called unsafe without a name may be what no threshold lifts.
+    nameless = verdict.unnamed or not verdict.categories
+    unsafe = [_is_unsafe(side, policy) or (nameless and side.label is Label.UNSAFE) for side in judged]
     found: list[_Found] = []
     below: list[str] = []
     if any(unsafe):
         for category in verdict.categories:
             one = _named(category, policy, below, verdict, sides)
             found += [one] if one else []
-        if verdict.unnamed or not verdict.categories:
+        if nameless:
             action = policy.unlisted_action
             found.append(_Found(action, (), f"unsafe without a category {_DOES[action]} (unlisted_action)"))
     if policy.scores_categories:
@@ -131,8 +137,9 @@ def _named(
 ) -> _Found | None:
     """Return what naming *category* leads to; where its score is too low, nothing, and why goes to *below*."""
     known = policy.category(category.name)
-    if known is None or (category.near and known.action is Action.ALLOW):
-        action = policy.unlisted_action
+    if known is None or category.near:
+        # By likeness alone nothing is let off: neither by a gentler action nor by a threshold.
+        action = max(policy.unlisted_action, known.action if known else Action.ALLOW, key=SEVERITY.index)
         what = "a category that the policy does not know" if known is None else "a category known by likeness"
         return _Found(action, (category.name,), f"{what} {_DOES[action]} (unlisted_action)")
     if policy.acts_when_named(known):
