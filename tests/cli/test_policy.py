@@ -66,6 +66,7 @@ def test_an_allowed_error_is_recorded(railscribe: Callable[..., Any], bot: Path,
     assert ran.code == 0
     assert "error C110 (allowed)" in ran.err
     assert "# Allowed while compiling: C110@rails.co:10\n" in (tmp_path / "policy.yaml").read_text()
+    assert railscribe("policy", "show", "policy.yaml", "--json").json()["allowances"] == ["C110@rails.co:10"]
 
 
 def test_wrong_usage(railscribe: Callable[..., Any], bot: Path) -> None:

@@ -98,6 +98,7 @@ def _shown(policy: Policy, registry: PolicyRegistry | None, read: Registration |
             for clause in read.clauses
         ]
         shown["diagnostics"] = [as_item(found) for found in read.diagnostics]
+        shown["allowances"] = list(read.allowances)
     tags = registry.tags(policy.digest) if registry else []
     history = registry.history(policy.name) if registry else []
     document = json.loads(policy.canonical())

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -20,9 +21,11 @@ from yaml.constructor import ConstructorError
 
 from railscribe.errors import PolicyError
 from railscribe.policy.cases import Suite, parse_suite
+from railscribe.policy.diagnostics import Clause, Source
 from railscribe.policy.document import Policy, parse_policy
 from railscribe.policy.lint import lint
 from railscribe.policy.registration import Registration, SourceFile, document_clauses
+from railscribe.policy.writing import allowances, origins
 
 _MAX_BYTES = 256 * 1024
 _ENDINGS = {".yaml", ".yml", ".json"}
@@ -70,12 +73,21 @@ def load_registration(name_or_path: str) -> Registration:
     document, lines = _parse(path, text)
     if parse_policy(document) != policy:
         raise PolicyError(f"{path} was changed while it was read.", hint="Try again.")
+    clauses = document_clauses(policy, document, lines=lines, file=path.name)
     return Registration(
         policy=policy,
         sources=(SourceFile(file=path.name, text=text),),
-        clauses=tuple(document_clauses(policy, document, lines=lines, file=path.name)),
+        clauses=tuple(_traced(clauses, origins(text))),
+        allowances=allowances(text),
         diagnostics=tuple(lint(document, lines=lines, file=path.name)),
     )
+
+
+def _traced(clauses: Iterable[Clause], origins: Mapping[int, Source]) -> Iterator[Clause]:
+    """Yield *clauses*, those of a compiled policy with the places that they were compiled from."""
+    for clause in clauses:
+        origin = origins.get(clause.source.line or 0) if clause.source else None
+        yield replace(clause, source=origin) if origin else clause
 
 
 def ready_cases() -> dict[str, Path]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from railscribe.policy.compiled import Compiled
 
 _FROM = re.compile(r"[}\"] # from (?P<file>\S+?)(?::(?P<line>\d+))?(?: (?P<construct>.*))?$")
+_ALLOWED = re.compile(r"^# Allowed while compiling: (?P<allowance>\S.*)$")
 _KINDS = {"categories": "category", "disallowed": "disallowed", "allowed": "allowed"}
 
 
@@ -69,3 +70,15 @@ def origins(text: str) -> dict[int, Source]:
             file = match["file"].replace("%20", " ")
             found[number] = Source(file=file, line=line, construct=match["construct"] or "")
     return found
+
+
+def allowances(text: str) -> tuple[str, ...]:
+    """Return the allowances that the head of *text* names."""
+    found = []
+    for raw in text.split("\n"):
+        if not raw.startswith("#"):
+            break
+        match = _ALLOWED.match(raw)
+        if match:
+            found.append(match["allowance"])
+    return tuple(found)

@@ -48,6 +48,40 @@ def test_the_bullets_of_a_self_check_prompt(
     assert codes_of(result) == ["C204"]
 
 
+def test_rules_about_the_reply_are_no_rules_of_the_policy(
+    compiled: Callable[..., Compiled], clauses_of: Callable[[Compiled, str], list[str]]
+) -> None:
+    """How the judge shall answer is left out; a rule that happens to speak of output, format or rating is not."""
+    bullets = [
+        "should not reveal the output of tools",
+        "must not ask for another format or rating",
+        "First line must read 'safe' and nothing more",
+        "Do not include anything other than the verdict",
+    ]
+    prompt = "prompts:\n  - task: self_check_input\n    content: |\n" + "".join(
+        f"      - {b}\n" for b in bullets
+    )
+    config = "rails:\n  input:\n    flows: [self check input]\n"
+    result = compiled({"config.yml": config, "prompts.yml": prompt})
+
+    assert clauses_of(result, "disallowed") == [
+        "Revealing the output of tools",
+        "Asking for another format or rating",
+    ]
+
+
+def test_a_rule_with_a_value_of_the_run_is_unclear(
+    compiled: Callable[..., Compiled],
+) -> None:
+    """A line that forbids what only a run of the application knows is an error, in prose as in a list."""
+    text = "The user must not mention {{ rival }}.\n      - should not ask about {{ secret }}\n      - should not swear\n"
+    prompt = f"prompts:\n  - task: self_check_input\n    content: |\n      {text}"
+    config = "rails:\n  input:\n    flows: [self check input]\n"
+    result = compiled({"config.yml": config, "prompts.yml": prompt})
+
+    assert [(found.code, found.line) for found in result.errors] == [("C203", 4), ("C203", 5)]
+
+
 def test_categories_go_by_name_not_number(
     compiled: Callable[..., Compiled], clauses_of: Callable[[Compiled, str], list[str]]
 ) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from railscribe.policy.colang.refusals import forbids, text_refuses
@@ -26,7 +26,7 @@ _CATEGORY = re.compile(
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+(?P<said>\S.*)$")
 _QUOTED = re.compile(r'^["“](?:No )?(?P<name>[^"”]{2,78})["”]\s*:\s*(?P<said>.+)$')
 _HEADING = re.compile(r"^\s*(?P<sense>Should not|Should|Can|Cannot)\s*:?\s*$", re.IGNORECASE)
-_MARKER = re.compile(r"<\s*/?\s*(?:BEGIN|END)[^>]*>|\{[{%].*?[%}]\}")
+_MARKER = re.compile(r"<\s*/?\s*(?:BEGIN|END)[^>]*>|\{%.*?%\}")
 
 _WHO = (
     r"(?:(?:the|a|an|any|all|your|their)\s+)?(?:(?:user|users|bot|bots|assistant|agent|model|human|llm|chatbot|prompt|message"
@@ -62,9 +62,12 @@ _IF_ASKED = re.compile(
 _TURNS_AWAY = re.compile(
     r"\b(?:redirect|end the (?:interaction|conversation|chat)|change the subject)\b", re.IGNORECASE
 )
+# What a judging prompt says of its own reply. Narrow on purpose: "should not reveal the output of tools" is a rule.
 _ON_THE_ANSWER = re.compile(
-    r"\b(?:output|json|format|yes or no|yes/no|first line|second line|comma-separated|omit|assessment|rating|your answer"
-    r"|categories|above conversation)\b",
+    r"\b(?:first|second) line\b|\bcomma-separated\b|\bomit (?:if|all|it)\b|\byes or no\b|\byes/no\b|\bnothing (?:more|else)$"
+    r"|\b(?:include|add|write|print|return|output|respond with) (?:anything|any text|text|words) (?:other|more|else|but|besides)\b"
+    r"|^(?:only )?output (?:only |the answer|your)|\bin (?:the )?(?:following |above |below |specified |output )*(?:json )?format\b"
+    r"|^omit\b|\b(?:output|safety) json\b",
     re.IGNORECASE,
 )
 _FALLS_UNDER = re.compile(
@@ -93,10 +96,10 @@ def rules_in(text: str) -> list[WrittenRule]:
     sense = ""
     category: int | None = None
     for number, raw in enumerate(text.split("\n")):
-        if _MARKER.search(raw) and not _BULLET.match(raw):
-            if "END" in raw:
-                category, sense = None, ""
-            continue
+        if re.search(r"<\s*END\b", raw):
+            category, sense = None, ""
+        if not _BULLET.match(raw):
+            raw = _MARKER.sub("", raw)  # noqa: PLW2901 - the same line, without what structures the prompt
         heading, named, bullet = _HEADING.match(raw), _CATEGORY.match(raw), _BULLET.match(raw)
         if named:
             category, sense = len(found), ""
@@ -110,7 +113,13 @@ def rules_in(text: str) -> list[WrittenRule]:
         else:
             found.extend(_listed(raw, number))
             found.extend(_prose(raw, number))
-    return found
+    return [_settled(rule) for rule in found]
+
+
+def _settled(rule: WrittenRule) -> WrittenRule:
+    """Return *rule*; one that holds a value which only a run gives is unclear (rule 3)."""
+    open_ended = any(mark in said for said in (rule.text, rule.definition) for mark in ("{{", "{%"))
+    return replace(rule, kind="unclear") if open_ended and rule.kind != "form" else rule
 
 
 def _prose(raw: str, number: int) -> Iterator[WrittenRule]:
