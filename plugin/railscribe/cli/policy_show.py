@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,9 +14,7 @@ from railscribe.cli import options
 from railscribe.cli.policy_lint import as_item
 from railscribe.cli.policy_push import print_event
 from railscribe.errors import AuditError
-from railscribe.policy import Policy, mode_reason, ready_policies, render
-from railscribe.policy.compile import compile_policy
-from railscribe.policy.gather import gather, library_flows
+from railscribe.policy import Policy, mode_reason, render
 from railscribe.policy.load import is_loadable, load_registration
 from railscribe.policy.reference import parse_reference
 from railscribe.policy.registration import Registration
@@ -53,7 +49,7 @@ def look_up(reference: str, settings: Settings) -> dict[str, Any]:
         AuditError: it is in the registry alone, which could not be read.
     """
     if is_loadable(reference) or parse_reference(reference) is None:
-        registration = _with_sources(load_registration(reference), reference)
+        registration = load_registration(reference)
         try:
             with AuditStore.open(settings.database_url) as store:
                 return _shown(registration.policy, PolicyRegistry(store), registration)
@@ -62,13 +58,6 @@ def look_up(reference: str, settings: Settings) -> dict[str, Any]:
     with AuditStore.open(settings.database_url) as store:
         registry = PolicyRegistry(store)
         return _shown(find_policy(reference, lambda: registry), registry, None)
-
-
-def _with_sources(registration: Registration, reference: str) -> Registration:
-    """Return *registration* with the places that a compiled policy's clauses were translated from."""
-    path = ready_policies().get(reference, Path(reference))
-    compiled = compile_policy(gather(path), library=library_flows)
-    return registration if compiled.failed else replace(registration, clauses=compiled.clauses)
 
 
 def _shown(policy: Policy, registry: PolicyRegistry | None, read: Registration | None) -> dict[str, Any]:

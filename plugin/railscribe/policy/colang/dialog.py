@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from railscribe.policy.colang.origins import steps_within
-from railscribe.policy.colang.reach import NOBODY, Effect, Outcome, Reached
+from railscribe.policy.colang.outcomes import NOBODY, Effect, Outcome, Reached
 from railscribe.policy.colang.refusals import refuses
 from railscribe.policy.colang.script import ANYTHING, Bot, Intent, Script, Stop, User
 from railscribe.policy.colang.wording import intent_clause, says_nothing

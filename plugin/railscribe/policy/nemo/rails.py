@@ -9,7 +9,8 @@ from typing import Any
 
 from railscribe.policy.colang.dialog import ALL_ELSE
 from railscribe.policy.colang.origins import deciders
-from railscribe.policy.colang.reach import CALLER, Effect, Outcome, Walker
+from railscribe.policy.colang.outcomes import CALLER, Effect, Outcome
+from railscribe.policy.colang.reach import Walker
 from railscribe.policy.colang.refusals import topic_of
 from railscribe.policy.colang.script import Execute, Flow, Script
 from railscribe.policy.colang.wording import line
