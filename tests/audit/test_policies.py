@@ -74,7 +74,11 @@ def test_a_registration_is_kept_with_all_that_it_says(registry: PolicyRegistry) 
     assert len(kept["clauses"]) == len(read.clauses)
     malware = next(clause for clause in kept["clauses"] if clause["text"].startswith("Malware:"))
     line = read.sources[0].text.splitlines().index("  - name: Malware") + 1
-    assert malware["source"] == {"file": "dev-tools-assistant.yaml", "line": line, "construct": "categories.0"}
+    assert malware["source"] == {
+        "file": "dev-tools-assistant.yaml",
+        "line": line,
+        "construct": "categories.0",
+    }
     assert kept["diagnostics"][0]["message"] == "m\u241a0000"
     assert kept["allowances"] == ["C110@a.co:3"]
 
