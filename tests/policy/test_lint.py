@@ -197,4 +197,4 @@ def test_ten_thousand_clauses_are_compared_in_a_time_that_grows_with_their_numbe
     seconds(500)  # warm
     small, large = min(seconds(1000) for _ in range(3)), seconds(10_000)
 
-    assert large < 40 * small  # ten times as many; all pairs would be a hundred times
+    assert large < 70 * small  # ten times as many; comparing all pairs would take a hundred times as long

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from math import ceil
 
 _WORD = re.compile(r"[^\W_]+(?:['\N{RIGHT SINGLE QUOTATION MARK}][^\W_]+)?")
 _STOP = frozenset(
@@ -68,7 +69,7 @@ def _of_like_words(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
     for place, words in enumerate(sets):
         rarest = sorted(words, key=lambda word: (frequency[word], word))
         # With more than this many words unshared, four fifths can no longer agree.
-        telling = rarest[: len(rarest) - int(_ALIKE * len(rarest)) + 1]
+        telling = rarest[: len(rarest) - ceil(_ALIKE * len(rarest)) + 1]
         candidates = {other for word in telling for other in holders.get(word, ())}
         for other in candidates:
             together = len(words & sets[other])
