@@ -52,6 +52,8 @@ ROOMS = {
     "openai": {"engines"},
     "sqlalchemy": {"audit"},
     "alembic": {"audit"},
+    "cryptography": {"audit"},
+    "pyarrow": {"audit"},
     "nemoguardrails": {"rails", "cli", "policy"},
     "langchain_core": {"langchain"},
     "typer": {"cli"},

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
-from railscribe.audit import AuditStore, PolicyRegistry
+from railscribe.audit import AuditStore, PolicyRegistry, open_store
 from railscribe.errors import AuditError, PolicyError
 from railscribe.policy import Policy, load_policy
 from railscribe.policy.load import is_loadable
@@ -60,7 +60,7 @@ def open_policy(reference: str, settings: Settings) -> Policy:
     """
     if is_loadable(reference) or parse_reference(reference) is None:
         return load_policy(reference)
-    with AuditStore.open(settings.database_url) as store:
+    with open_store(settings) as store:
         return find_policy(reference, lambda: PolicyRegistry(store))
 
 

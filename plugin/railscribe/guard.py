@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 
-from railscribe.audit import AuditStore, KnownProbes
+from railscribe.audit import AuditStore, KnownProbes, open_store
 from railscribe.choosing import KnownPolicies, refuse_unloadable
 from railscribe.deferred import DeferredReasoning
 from railscribe.engines import Engine, open_engine
@@ -113,7 +113,7 @@ class Guard:
             RailscribeError: what is missing, with the command that mends it.
         """
         refuse_unloadable(settings.policy)
-        with AuditStore.open(settings.database_url, keep_images=settings.keep_images) as store:
+        with open_store(settings) as store:
             engine = open_engine(settings)
             try:
                 guard = cls(engine=engine, store=store, policy=settings.policy, settings=settings)

@@ -21,7 +21,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from railscribe.audit import AuditStore
+from railscribe.audit import open_store
 from railscribe.choosing import open_policy
 from railscribe.engines import Engine, open_engine
 from railscribe.errors import EngineTimeoutError
@@ -46,7 +46,7 @@ class StandingGuard(Guard):
         """
         late = _shared_engine(settings) if engine is None else LateEngine(engine)
         refuse_unscored(open_policy(settings.policy, settings), late)  # before a store is left open
-        store = AuditStore.open(settings.database_url, keep_images=settings.keep_images)
+        store = open_store(settings)
         guard = cls(engine=late, store=store, policy=settings.policy, settings=settings)
         weakref.finalize(guard, store.close).atexit = False  # the process's end closes everything
         # Entries hold the guard, so only at the process's end can there be open ones.

@@ -1,7 +1,8 @@
 """The audit store: what was decided, kept in SQL."""
 
+from railscribe.audit.opening import open_store
 from railscribe.audit.policies import PolicyRegistry
 from railscribe.audit.probes import KnownProbes
 from railscribe.audit.store import AuditStore
 
-__all__ = ["AuditStore", "KnownProbes", "PolicyRegistry"]
+__all__ = ["AuditStore", "KnownProbes", "PolicyRegistry", "open_store"]

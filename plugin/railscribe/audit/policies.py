@@ -17,6 +17,7 @@ Rules
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
@@ -26,7 +27,7 @@ import sqlalchemy as sa
 
 from railscribe.audit import registrations, tables
 from railscribe.audit.contents import Row, iso
-from railscribe.audit.rows import railscribe_version
+from railscribe.audit.rows import EntryKind, Rows, railscribe_version
 from railscribe.audit.store import AuditStore
 from railscribe.errors import PolicyError, TagMovedError, UsageError
 from railscribe.policy import Policy
@@ -79,6 +80,17 @@ class Move:
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON would give it."""
         return {**asdict(self), "moved_at": iso(self.moved_at)}
+
+
+def _move_rows(move: Move) -> Rows:
+    row = {**asdict(move), "tenant": move.tenant or "", "railscribe_version": railscribe_version()}
+    return Rows(
+        kind=EntryKind.POLICY_MOVE,
+        at=move.moved_at,
+        id=json.dumps([move.name, move.tag, move.tenant or "", move.number]),
+        shared={},
+        own={tables.policy_moves: [row]},
+    )
 
 
 class PolicyRegistry:
@@ -149,8 +161,7 @@ class PolicyRegistry:
                 moved_by=_who(by),
                 reason=reason or None,
             )
-            row = {**asdict(move), "tenant": move.tenant or "", "railscribe_version": railscribe_version()}
-            connection.execute(sa.insert(tables.policy_moves), [row])
+            self._store.insert(connection, _move_rows(move))
         return move
 
     def resolve(self, reference: Reference, *, tenant: str | None = None) -> Policy:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from railscribe.audit import tables
 from railscribe.audit.contents import Row, iso
-from railscribe.audit.rows import Rows, railscribe_version
+from railscribe.audit.rows import EntryKind, Rows, railscribe_version
 from railscribe.policy import render
 from railscribe.policy.registration import Registration, belongs
 
@@ -65,7 +65,8 @@ def rows_of(registration: Registration, *, by: str, reason: str | None, at: date
         tables.policy_diagnostics: _numbered(digest, diagnostics),
         tables.policy_allowances: _numbered(digest, allowances),
     }
-    return digest, Rows(shared=shared, own=own)
+    rows = Rows(kind=EntryKind.POLICY_REGISTRATION, at=at, id=digest, shared=shared, own=own)
+    return digest, rows
 
 
 def _numbered(digest: str, rows: Iterable[Row]) -> list[Row]:

@@ -19,6 +19,8 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import Enum
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 
@@ -44,10 +46,24 @@ _LONGEST_NAME = 200  # characters
 _ADDED_TO_ENGINES = ("adapter", "decoding")  # by revision 0002
 
 
+class EntryKind(str, Enum):
+    """What is appended as one: whole or not at all, and attested by one leaf."""
+
+    RECORD = "record"
+    LATE_TRACE = "late_trace"
+    PROBE = "probe"
+    POLICY_REGISTRATION = "policy_registration"
+    POLICY_MOVE = "policy_move"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """What one value becomes, in the order in which it must be inserted."""
+    """What one value becomes, in the order in which it must be inserted: one entry of the store."""
 
+    kind: EntryKind
+    at: datetime
+    """With *id* the key under which its evidence is found again."""
+    id: str
     shared: dict[sa.Table, Row]
     """Rows kept once by digest, whichever record came first."""
     own: dict[sa.Table, list[Row]]
@@ -98,7 +114,7 @@ def rows_of(record: Record, *, retention_class: str, keep_chars: int, keep_image
         ],
         tables.contents: content.rows,
     }
-    return Rows(shared=shared, own=own)
+    return Rows(kind=EntryKind.RECORD, at=record.checked_at, id=record.id, shared=shared, own=own)
 
 
 def late_rows(late: LateTrace, *, keep_chars: int) -> Rows:
@@ -122,7 +138,13 @@ def late_rows(late: LateTrace, *, keep_chars: int) -> Rows:
         "reply_chars": _length(reply),
         "reply_commitment": content.add("late_reply", reply),
     }
-    return Rows(shared={}, own={tables.late_traces: [evidence], tables.contents: content.rows})
+    return Rows(
+        kind=EntryKind.LATE_TRACE,
+        at=late.checked_at,
+        id=late.record_id,
+        shared={},
+        own={tables.late_traces: [evidence], tables.contents: content.rows},
+    )
 
 
 def probe_rows(probe: Probe) -> Rows:
@@ -138,7 +160,13 @@ def probe_rows(probe: Probe) -> Rows:
         "railscribe_version": railscribe_version(),
     }
     shared: dict[sa.Table, Row] = {tables.engines: {"digest": digest, **asdict(probe.engine)}}
-    return Rows(shared=shared, own={tables.engine_probes: [evidence]})
+    return Rows(
+        kind=EntryKind.PROBE,
+        at=probe.probed_at,
+        id=json.dumps([digest, probe.name.value]),
+        shared=shared,
+        own={tables.engine_probes: [evidence]},
+    )
 
 
 def fingerprint(engine: EngineInfo) -> str:

@@ -14,7 +14,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -102,7 +102,7 @@ class AuditStore:
             keep_chars=self._keep_chars,
             keep_images=self._keep_images,
         )
-        self._append([rows], "Appending a record")
+        self.append_rows([rows], "Appending a record")
 
     def append_late_trace(self, late: LateTrace) -> None:
         """Make durable what became of a record's deferred reasoning, once for each record.
@@ -110,7 +110,7 @@ class AuditStore:
         Raises:
             AuditError: it could not be made durable; nothing of it was kept.
         """
-        self._append([late_rows(late, keep_chars=self._keep_chars)], "Appending a late trace")
+        self.append_rows([late_rows(late, keep_chars=self._keep_chars)], "Appending a late trace")
 
     def append_probes(self, probes: Iterable[Probe]) -> None:
         """Make *probes* durable, all or none.
@@ -118,7 +118,7 @@ class AuditStore:
         Raises:
             AuditError: they could not be made durable; none was kept.
         """
-        self._append([probe_rows(probe) for probe in probes], "Appending probes")
+        self.append_rows([probe_rows(probe) for probe in probes], "Appending probes")
 
     def probes(self, engine: EngineInfo, address: str | None) -> list[Probe]:
         """Return the latest probe of each name that was made of *engine* at *address*, in the names' order.
@@ -182,6 +182,18 @@ class AuditStore:
             rows = [tuple(_plain(value) for value in row) for row in result]
             return list(result.keys()), rows
 
+    def append_rows(self, batch: Sequence[Rows], doing: str) -> None:
+        """Insert *batch* in one transaction, committed; for this package's other modules.
+
+        Raises:
+            AuditError: about *doing*, where it could not be made durable; nothing of it was kept.
+        """
+        with self.transaction(doing, write=True) as connection:
+            for rows in batch:
+                self.insert(connection, rows)
+        for rows in batch:
+            self._known.update((table.name, row["digest"]) for table, row in rows.shared.items())
+
     @contextmanager
     def transaction(self, doing: str, *, write: bool = False) -> Iterator[sa.Connection]:
         """Give this package's other modules a transaction, committed at its end, which only reads without *write*.
@@ -214,14 +226,6 @@ class AuditStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _append(self, batch: list[Rows], doing: str) -> None:
-        """Insert *batch* in one transaction, committed."""
-        with self.transaction(doing, write=True) as connection:
-            for rows in batch:
-                self.insert(connection, rows)
-        for rows in batch:
-            self._known.update((table.name, row["digest"]) for table, row in rows.shared.items())
 
 
 def _plain(value: Any) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0004"
+HEAD = "0009"
 """The revision this version reads and writes. Revisions are zero-padded, so they compare as text."""
 
 VERSION_TABLE = "railscribe_alembic_version"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from railscribe.audit import AuditStore
+from railscribe.audit import open_store
 from railscribe.cli import options
 from railscribe.values import Outcome
 
@@ -27,7 +27,7 @@ def list_records(
     as_json: options.Json = False,
 ) -> None:
     """List records, newest first."""
-    with AuditStore.open(options.settings_from(database_url=database_url).database_url) as store:
+    with open_store(options.settings_from(database_url=database_url)) as store:
         records = store.records(limit=limit, outcome=outcome, tenant=tenant)
     if as_json:
         options.print_json(records)
@@ -48,7 +48,7 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Show one record whole: the exchange, the policy's text, the verdict, the trace, also one that came later."""
-    with AuditStore.open(options.settings_from(database_url=database_url).database_url) as store:
+    with open_store(options.settings_from(database_url=database_url)) as store:
         record = store.record(record_id)
     if as_json:
         options.print_json(record)

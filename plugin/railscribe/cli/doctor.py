@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from railscribe.audit import AuditStore
+from railscribe.audit import open_store
 from railscribe.audit.tables import HEAD
 from railscribe.choosing import open_policy
 from railscribe.cli import options
@@ -138,7 +138,7 @@ def _policy(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
-    with AuditStore.open(settings.database_url):
+    with open_store(settings):
         return f"at revision {HEAD}"
 
 
@@ -189,7 +189,7 @@ def _kept(settings: Settings, probed: Probed, say: _Say) -> bool:
     """Keep the results; say so where that was not possible."""
     now = datetime.now(timezone.utc)
     try:
-        with AuditStore.open(settings.database_url) as store:
+        with open_store(settings) as store:
             store.append_probes(
                 Probe(
                     name=found.name,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from railscribe.audit import AuditStore, PolicyRegistry
+from railscribe.audit import PolicyRegistry, open_store
 from railscribe.cli import options
 from railscribe.cli.policy_push import print_event
 from railscribe.errors import PolicyError
@@ -14,7 +14,7 @@ from railscribe.errors import PolicyError
 
 def list_(database_url: options.DatabaseUrl = None, as_json: options.Json = False) -> None:
     """List the policies that the store knows: registered ones with their tags, and those that records name."""
-    with AuditStore.open(options.settings_from(database_url=database_url).database_url) as store:
+    with open_store(options.settings_from(database_url=database_url)) as store:
         policies = PolicyRegistry(store).names()
     if as_json:
         options.print_json(policies)
@@ -35,7 +35,7 @@ def log(
     as_json: options.Json = False,
 ) -> None:
     """Show what happened to a policy, oldest first: who registered it, who moved which tag, when and why."""
-    with AuditStore.open(options.settings_from(database_url=database_url).database_url) as store:
+    with open_store(options.settings_from(database_url=database_url)) as store:
         history = PolicyRegistry(store).history(name)
     if not history:
         raise PolicyError(

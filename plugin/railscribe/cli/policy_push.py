@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from railscribe.audit import AuditStore, PolicyRegistry
+from railscribe.audit import PolicyRegistry, open_store
 from railscribe.audit.policies import Move
 from railscribe.cli import options
 from railscribe.cli.policy_lint import as_item
@@ -54,7 +54,7 @@ def push(
     elif tenant is not None or expect is not None:
         raise UsageError("--tenant and --expect are about a tag.", hint="Give --tag, too.")
     who = by or user()
-    with AuditStore.open(options.settings_from(database_url=database_url).database_url) as store:
+    with open_store(options.settings_from(database_url=database_url)) as store:
         registry = PolicyRegistry(store)
         registered = registry.register(registration, by=who, reason=reason)
         move = None
@@ -96,7 +96,7 @@ def tag_(
 ) -> None:
     """Point a tag to a registered policy; exit with 1 where it does not point to what --expect says."""
     name, label = tag_of(tag)
-    with AuditStore.open(options.settings_from(database_url=database_url).database_url) as store:
+    with open_store(options.settings_from(database_url=database_url)) as store:
         move = PolicyRegistry(store).move(
             name, label, digest, by=by or user(), reason=reason, tenant=tenant, expect=expect
         )

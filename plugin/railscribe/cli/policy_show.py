@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from railscribe.audit import AuditStore, PolicyRegistry
+from railscribe.audit import PolicyRegistry, open_store
 from railscribe.choosing import find_policy
 from railscribe.cli import options
 from railscribe.cli.policy_lint import as_item
@@ -51,11 +51,11 @@ def look_up(reference: str, settings: Settings) -> dict[str, Any]:
     if is_loadable(reference) or parse_reference(reference) is None:
         registration = load_registration(reference)
         try:
-            with AuditStore.open(settings.database_url) as store:
+            with open_store(settings) as store:
                 return _shown(registration.policy, PolicyRegistry(store), registration)
         except AuditError:  # a policy can be looked at before there is a store
             return _shown(registration.policy, None, registration)
-    with AuditStore.open(settings.database_url) as store:
+    with open_store(settings) as store:
         registry = PolicyRegistry(store)
         return _shown(find_policy(reference, lambda: registry), registry, None)
 

@@ -1,0 +1,19 @@
+"""Months as partitions on PostgreSQL.
+
+Revision 0008, after 0007. docs/schema.md explains the choices.
+"""
+
+from __future__ import annotations
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Reserved."""
+
+
+def downgrade() -> None:
+    """Reserved."""

@@ -1,0 +1,18 @@
+"""Opening a store as the settings say."""
+
+from __future__ import annotations
+
+from railscribe.audit.store import AuditStore
+from railscribe.settings import Settings
+
+
+def open_store(settings: Settings) -> AuditStore:
+    """Open the audit database of *settings*, which must exist at the right revision.
+
+    Raises:
+        SchemaRevisionError: it does not exist or is at another revision; the hint is the command to run.
+        AuditError: it cannot be reached or read.
+        SettingsError: its URL is none of a database that the store runs on.
+        MissingExtraError: the PostgreSQL driver is not installed.
+    """
+    return AuditStore.open(settings.database_url, keep_images=settings.keep_images)
