@@ -28,6 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from typing_extensions import Self
 
+from railscribe.audit.anchors import Anchors
 from railscribe.audit.attesting import SEAL_EVERY_S, Attestation
 from railscribe.audit.chain.checkpoint import Reason
 from railscribe.audit.database import open_engine, parse_url, reading, translated, writing
@@ -78,6 +79,7 @@ class AuditStore:
         keep_images: bool = False,
         signing_key: Path | None = None,
         seal_every_s: float = SEAL_EVERY_S,
+        anchors: Anchors | None = None,
     ) -> Self:
         """Open the audit database at *url*, which must exist at the right revision (rule 3).
 
@@ -101,7 +103,9 @@ class AuditStore:
             retention_class=retention_class,
             keep_chars=keep_chars,
             keep_images=keep_images,
-            attestation=Attestation(engine, parsed, signing_key=signing_key, seal_every_s=seal_every_s),
+            attestation=Attestation(
+                engine, parsed, signing_key=signing_key, seal_every_s=seal_every_s, anchors=anchors
+            ),
         )
 
     def append(self, record: Record) -> None:
@@ -257,6 +261,7 @@ class AuditStore:
                 self.seal(Reason.CLOSED)
             except AuditError as error:  # the next writer does it
                 logger.warning("the audit store was closed without a checkpoint (%s)", type(error).__name__)
+        self._attestation.close()
         self._engine.dispose()
 
     def __enter__(self) -> Self:
