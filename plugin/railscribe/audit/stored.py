@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from railscribe.audit import tables
-from railscribe.audit.chain.canonical import entry_bytes, row_text
+from railscribe.audit.chain.canonical import entry_bytes
 from railscribe.audit.contents import Row, iso
 from railscribe.audit.rows import Rows
 
@@ -32,7 +32,7 @@ def bytes_of(rows: Rows) -> bytes:
         ValueError: a value is no finite number.
     """
     own = {
-        table.name: [row_text(_to_store(table, row)) for row in some]
+        table.name: [_to_store(table, row) for row in some]
         for table, some in rows.own.items()
         if some and table is not tables.contents
     }

@@ -16,7 +16,7 @@ Rules
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 Value = str | int | float | bool
 
@@ -25,25 +25,14 @@ _encode = json.JSONEncoder(
 ).encode
 
 
-def row_text(row: Mapping[str, Value]) -> str:
-    """Return one row, its absent columns left out already, as it stands in an entry's bytes.
+def entry_bytes(kind: str, tables: Mapping[str, Sequence[Mapping[str, Value]]]) -> bytes:
+    """Return the bytes of an entry of *kind* from its rows by table, whose absent columns are left out already.
 
     Raises:
-        ValueError: a value is no finite number.
+        ValueError: a value is no finite number, or a text holds a lone surrogate, which no stored text does.
         TypeError: a value is of no kind that an entry holds.
     """
-    return _encode(row)
-
-
-def entry_bytes(kind: str, tables: Mapping[str, Iterable[str]]) -> bytes:
-    """Return the bytes of an entry of *kind* from the :func:`row_text` of its rows by table.
-
-    Raises:
-        UnicodeEncodeError: a text holds a lone surrogate, which no stored text does.
-    """
-    parts = []
-    for name in sorted(tables):
-        rows = sorted(tables[name])
-        if rows:
-            parts.append(f"{_encode(name)}:[{','.join(rows)}]")
-    return f'{{"kind":{_encode(kind)},"rows":{{{",".join(parts)}}},"v":1}}'.encode()
+    rows = {
+        name: some if len(some) == 1 else sorted(some, key=_encode) for name, some in tables.items() if some
+    }
+    return _encode({"kind": kind, "rows": rows, "v": 1}).encode()
