@@ -375,7 +375,7 @@ def test_a_read_only_database(database_url: str, undecided: RecordFactory) -> No
 def test_a_full_disk(store: AuditStore, undecided: RecordFactory) -> None:
     """A disk that is full is named as that, and what was there stays."""
     store.append(undecided())
-    store.close()
+    store._engine.dispose()
     event.listen(
         store._engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count=1")
     )

@@ -15,4 +15,11 @@ def open_store(settings: Settings) -> AuditStore:
         SettingsError: its URL is none of a database that the store runs on.
         MissingExtraError: the PostgreSQL driver is not installed.
     """
-    return AuditStore.open(settings.database_url, keep_images=settings.keep_images)
+    return AuditStore.open(
+        settings.database_url,
+        keep_images=settings.keep_images,
+        wait_for=settings.wait_for,
+        spool_dir=settings.spool_dir,
+        spool_max_mb=settings.spool_max_mb,
+        fail_open=settings.on_audit_failure == "open",
+    )

@@ -1,0 +1,140 @@
+"""The one way into an audit database: transactions that insert entries and give them their places.
+
+Rules
+
+1. A process writes to a database in one transaction at a time. SQLite has one writer, and those that wait for it
+   sleep and retry by chance; a lock wakes the next one at once. Places are given under the same lock.
+2. A batch becomes one statement for each table, in the order in which the tables refer to one another.
+3. Rows shared by digest are inserted where they are missing, and known to be there once they are committed.
+4. Whether the database is still at this version's revision is asked on every new connection, and again when the
+   answer is older than ``ASK_AGAIN_S``: a version that does not know a schema does not write to it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from threading import Lock
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL
+
+from railscribe.audit import tables
+from railscribe.audit.contents import Row
+from railscribe.audit.database import reading, translated, writing
+from railscribe.audit.revision import require_head
+from railscribe.audit.rows import Rows
+
+ASK_AGAIN_S = 1.0
+_ORDER = {table: number for number, table in enumerate(tables.metadata.sorted_tables)}
+_Key = tuple[Any, ...]
+
+
+class Ledger:
+    """Inserts entries into one database; safe to use from several threads, not across a fork."""
+
+    def __init__(self, engine: sa.Engine, url: URL) -> None:
+        self.engine = engine
+        self.url = url
+        self._turn = Lock()
+        self._known: set[tuple[str, str]] = set()
+        """Shared rows known to be committed: they cannot be changed or deleted, so it stays true."""
+        self._fresh: list[tuple[str, str]] = []
+        self._asked_at = float("-inf")
+        self._asked_of: object = None
+
+    @contextmanager
+    def reading(self, doing: str) -> Iterator[sa.Connection]:
+        """Give a transaction that can change nothing.
+
+        Raises:
+            AuditError: about *doing*, where the database failed.
+        """
+        with translated(self.url, doing), reading(self.engine).begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self, doing: str) -> Iterator[sa.Connection]:
+        """Give a transaction for :meth:`insert`, committed at its end (rule 1).
+
+        Raises:
+            SchemaRevisionError: the database has gone to another revision (rule 4).
+            DatabaseUnavailableError: about *doing*, where the database could not be written to now.
+            AuditError: about *doing*, where it refused.
+        """
+        with self._turn:
+            self._fresh.clear()
+            with translated(self.url, doing), writing(self.engine).begin() as connection:
+                self._ask_revision(connection)
+                yield connection
+            self._known.update(self._fresh)
+
+    def append(self, entries: Sequence[Rows], doing: str) -> None:
+        """Insert *entries* in one transaction, committed.
+
+        Raises:
+            AuditError: as :meth:`writing` does; nothing of them was kept, unless the connection broke.
+        """
+        with self.writing(doing) as connection:
+            self.insert(connection, entries)
+
+    def append_missing(self, entries: Sequence[Rows], doing: str) -> int:
+        """Insert those of *entries* that are not there yet, as :meth:`append` does; return how many."""
+        with self.writing(doing) as connection:
+            missing = _missing(connection, entries)
+            self.insert(connection, missing)
+        return len(missing)
+
+    def insert(self, connection: sa.Connection, entries: Sequence[Rows]) -> None:
+        """Insert *entries* in a transaction of :meth:`writing` (rules 2 and 3)."""
+        shared: dict[sa.Table, dict[str, Row]] = {}
+        own: dict[sa.Table, list[Row]] = {}
+        for rows in entries:
+            for table, row in rows.shared.items():
+                if (table.name, row["digest"]) not in self._known:
+                    shared.setdefault(table, {})[row["digest"]] = row
+            for table, some in rows.own.items():
+                if some:
+                    own.setdefault(table, []).extend(some)
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        for table in sorted(shared, key=_ORDER.__getitem__):
+            # In one order in all processes: those that insert the same rows at once wait and do not deadlock.
+            some = [row for _, row in sorted(shared[table].items())]
+            connection.execute(dialect.insert(table).on_conflict_do_nothing(), some)
+            self._fresh += [(table.name, row["digest"]) for row in some]
+        for table in sorted(own, key=_ORDER.__getitem__):
+            connection.execute(sa.insert(table), own[table])
+
+    def _ask_revision(self, connection: sa.Connection) -> None:
+        of, now = connection.connection.dbapi_connection, time.monotonic()
+        if of is not self._asked_of or now - self._asked_at > ASK_AGAIN_S:
+            require_head(connection, self.url)
+            self._asked_of, self._asked_at = of, now
+
+
+def _missing(connection: sa.Connection, entries: Sequence[Rows]) -> list[Rows]:
+    """Return those of *entries* whose evidence is not in the database, each once."""
+    left: dict[sa.Table, dict[_Key, Rows]] = {}
+    for rows in entries:
+        table = next(table for table, some in rows.own.items() if some)
+        key = tuple(rows.own[table][0][column.name] for column in table.primary_key)
+        left.setdefault(table, {}).setdefault(key, rows)
+    found: set[int] = set()
+    for table, by_key in left.items():
+        columns = list(table.primary_key)
+        query = sa.select(*columns).where(sa.tuple_(*columns).in_(list(by_key)))
+        there = {tuple(row) for row in connection.execute(query)}
+        found.update(id(rows) for key, rows in by_key.items() if _stored(key) not in there)
+    return [rows for rows in entries if id(rows) in found]
+
+
+def _stored(key: _Key) -> _Key:
+    """Return *key* as the database gives it back."""
+    return tuple(
+        tables.storable(value) if isinstance(value, str) and not isinstance(value, datetime) else value
+        for value in key
+    )
