@@ -390,7 +390,7 @@ def test_a_database_that_vanishes(database_url: str, undecided: RecordFactory) -
     """A file that is taken away is not silently made anew by the next connection."""
     path = Path(database_url.removeprefix("sqlite:///"))
     with AuditStore.open(database_url) as store:
-        store.close()
+        store._engine.dispose()
         path.unlink()
         with pytest.raises(AuditError, match="cannot open"):
             store.append(undecided())

@@ -145,7 +145,7 @@ def _typed(name: str, some: Iterable[Row]) -> list[Row]:
     table = _table(name)
     rows = list(some)
     for row in rows:
-        if not row.keys() <= table.columns.keys():
+        if not row.keys() <= set(table.columns.keys()):
             raise KeyError(name)
         for column, is_time in _odd(table):
             if row.get(column) is not None:
