@@ -201,12 +201,12 @@ class Keeper:
     def _replay_batch(self, file: SpoolFile) -> int:
         damaged = file.damaged
         entries = file.peek(BATCH)
+        brought = self._insert_missing(entries, file) if entries else 0
+        file.forget()
         if file.damaged > damaged:
             self._gaps.add(
                 GapReason.DAMAGED, file.damaged - damaged, f"Damaged in the spool file {file.path.name}."
             )
-        brought = self._insert_missing(entries, file) if entries else 0
-        file.forget()
         return brought
 
     def _insert_missing(self, entries: Batch, file: SpoolFile) -> int:

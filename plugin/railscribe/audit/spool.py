@@ -83,7 +83,7 @@ class SpoolFile:
         self._end = end
         self._read_to = 0
         self._next = 0
-        self._head_seen = False
+        self._next_damaged = 0
 
     @classmethod
     def create(cls, folder: Path) -> Self:
@@ -165,32 +165,31 @@ class SpoolFile:
         """
         found: list[Rows] = []
         try:
-            self._next = self._read_to
-            damaged = 0
+            self._next, self._next_damaged = self._read_to, 0
             for frame in frames(self._file, self._read_to, self._end):
-                self._next = frame.end
-                if not self._head_seen:
+                is_head, self._next = self._next == 0, frame.end
+                if is_head:
                     self._check_head(frame.payload)
                     continue
                 try:
                     found.append(load(frame.payload or b""))
                 except ValueError:
-                    damaged += 1
+                    self._next_damaged += 1
                 if len(found) == limit:
                     break
             else:
                 self._cut_tail()
         except OSError as error:
             raise _failed(self.path.parent, error) from error
-        if damaged:
-            self.damaged += damaged
-            self.odd = True
-            logger.error("%s damaged entries in the spool file %s", damaged, self.path.name)
         return found
 
     def forget(self) -> None:
         """Take off what :meth:`peek` returned last: it is in the database."""
         self._read_to = self._next
+        if self._next_damaged:
+            self.damaged += self._next_damaged
+            self.odd = True
+            logger.error("%s damaged entries in the spool file %s", self._next_damaged, self.path.name)
 
     def refuse(self, rows: Rows) -> None:
         """Keep aside *rows*, which the database refuses (rule 4).
@@ -233,7 +232,6 @@ class SpoolFile:
                 hint="Upgrade Railscribe: pip install --upgrade railscribe",
             )
         self.odd |= revision is None
-        self._head_seen = True
 
     def _cut_tail(self) -> None:
         torn = self._end - self._next
