@@ -279,7 +279,11 @@ class AuditStore:
         Raises:
             AuditError: the database could not be written to, or the spool not be read; what is left waits.
         """
-        return self._keeper.replay()
+        if self.spool is None:
+            return 0
+        # A keeper of its own: the writer's is its thread's.
+        spool = Spool(self.spool.folder, max_bytes=0)
+        return Keeper(self._ledger, spool, fail_open=False).replay()
 
     def close(self) -> None:
         """Keep what is queued and let go of the database (rule 5). Calling it twice is harmless."""
