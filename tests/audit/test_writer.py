@@ -266,3 +266,32 @@ sys.exit(os.waitstatus_to_exitcode(status))
     assert ended.returncode == 0
     with AuditStore.open(any_url) as store:
         assert numbers(store) == list(range(20))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_of_a_busy_parent_is_told(database_url: str, undecided: RecordFactory) -> None:
+    """Where a fork comes in the middle of reading SQLite, the child gets a named error and not another's locks."""
+    program = """
+import os, pickle, sys
+from railscribe.audit import AuditStore
+from railscribe.errors import AuditError
+store = AuditStore.open(sys.argv[1])
+first, second = pickle.loads(bytes.fromhex(sys.argv[2]))
+with store.transaction("Reading") as connection:
+    child = os.fork()
+    if child == 0:
+        try:
+            store.append(first)
+        except AuditError as error:
+            os._exit(7 if "Open one in the child" in str(error) else 8)
+        os._exit(9)
+_, status = os.waitpid(child, 0)
+store.append(second)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+    records = pickle.dumps([undecided(1), undecided(2)]).hex()
+    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", program, database_url, records], timeout=60)
+
+    assert ended.returncode == 7
+    with AuditStore.open(database_url) as store:
+        assert numbers(store) == [2]

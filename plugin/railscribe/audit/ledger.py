@@ -6,7 +6,9 @@ Rules
    sleep and retry by chance; a lock wakes the next one at once. Places are given under the same lock.
 2. A batch becomes one statement for each table, in the order in which the tables refer to one another.
 3. Rows shared by digest are inserted where they are missing, and known to be there once they are committed.
-4. Whether the database is still at this version's revision is asked on every new connection, and again when the
+4. While the process forks, nothing is under way, and SQLite's connections are closed: what the child would inherit
+   of them are locks that it does not hold. A child of a process that could not be still gets a named error.
+5. Whether the database is still at this version's revision is asked on every new connection, and again when the
    answer is older than ``ASK_AGAIN_S``: a version that does not know a schema does not write to it.
 """
 
@@ -28,8 +30,11 @@ from railscribe.audit.contents import Row
 from railscribe.audit.database import reading, translated, writing
 from railscribe.audit.revision import require_head
 from railscribe.audit.rows import Rows
+from railscribe.errors import AuditError
 
 ASK_AGAIN_S = 1.0
+_STILL_S = 10.0
+"""A fork waits so long for a transaction that is under way."""
 _ORDER = {table: number for number, table in enumerate(tables.metadata.sorted_tables)}
 _Key = tuple[Any, ...]
 
@@ -46,6 +51,36 @@ class Ledger:
         self._fresh: list[tuple[str, str]] = []
         self._asked_at = float("-inf")
         self._asked_of: object = None
+        self._is_paused = False
+        self.is_still = True
+        """Whether a child of the fork that is being made may use the database."""
+        self._refuses = False
+
+    def pause(self) -> None:
+        """Be still for a fork (rule 4)."""
+        self._is_paused = self._turn.acquire(timeout=_STILL_S)
+        self.is_still = True
+        if self.engine.dialect.name == "sqlite":
+            pool = self.engine.pool
+            self.is_still = self._is_paused and not (isinstance(pool, sa.QueuePool) and pool.checkedout())
+            self.engine.dispose()
+
+    def resume(self) -> None:
+        """Go on after a fork, in the parent."""
+        if self._is_paused:
+            self._is_paused = False
+            self._turn.release()
+
+    def refuse(self) -> None:
+        """Serve nobody from now on (rule 4)."""
+        self._refuses = True
+
+    def _require_served(self) -> None:
+        if self._refuses:
+            raise AuditError(
+                "The audit store was in use while the process forked, so the child cannot use it.",
+                hint="Open one in the child.",
+            )
 
     @contextmanager
     def reading(self, doing: str) -> Iterator[sa.Connection]:
@@ -54,6 +89,7 @@ class Ledger:
         Raises:
             AuditError: about *doing*, where the database failed.
         """
+        self._require_served()
         with translated(self.url, doing), reading(self.engine).begin() as connection:
             yield connection
 
@@ -62,10 +98,11 @@ class Ledger:
         """Give a transaction for :meth:`insert`, committed at its end (rule 1).
 
         Raises:
-            SchemaRevisionError: the database has gone to another revision (rule 4).
+            SchemaRevisionError: the database has gone to another revision (rule 5).
             DatabaseUnavailableError: about *doing*, where the database could not be written to now.
             AuditError: about *doing*, where it refused.
         """
+        self._require_served()
         with self._turn:
             self._fresh.clear()
             with translated(self.url, doing), writing(self.engine).begin() as connection:

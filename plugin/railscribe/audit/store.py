@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -130,14 +130,25 @@ class AuditStore:
         self._closing = weakref.finalize(self, _close, self._writer, self._engine)
         _open_stores.add(self)
 
+    def pause(self) -> None:
+        """Be still while the process forks (rule 5)."""
+        self._ledger.pause()
+
+    def resume(self) -> None:
+        """Go on after a fork, in the parent."""
+        self._ledger.resume()
+
     def begin_in_child(self) -> None:
         """Leave the parent its connections, its queue and its spool file."""
+        was_still = self._ledger.is_still
         self._closing.detach()
         _of_parent.append(self._engine.pool)
         self._engine.dispose(close=False)
         if self.spool is not None:
             self.spool.close()
         self._begin()
+        if not was_still:
+            self._ledger.refuse()
 
     def append(self, record: Record, *, wait: Stage | None = None) -> None:
         """Append *record* and return when it has reached *wait*, or else the store's ``wait_for`` (rules 1 and 2).
@@ -307,13 +318,20 @@ def _close(writer: Writer, engine: sa.Engine) -> None:
     engine.dispose()
 
 
-def _begin_in_child() -> None:
-    for store in list(_open_stores):
-        store.begin_in_child()
+def _at_fork(what: Callable[[AuditStore], None]) -> Callable[[], None]:
+    def each() -> None:
+        for store in list(_open_stores):
+            what(store)
+
+    return each
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_in_child)
+    os.register_at_fork(
+        before=_at_fork(AuditStore.pause),
+        after_in_parent=_at_fork(AuditStore.resume),
+        after_in_child=_at_fork(AuditStore.begin_in_child),
+    )
 
 
 def _plain(value: Any) -> Any:
