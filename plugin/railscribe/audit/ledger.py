@@ -22,12 +22,12 @@ from threading import Lock
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 
 from railscribe.audit import tables
 from railscribe.audit.contents import Row
 from railscribe.audit.database import reading, translated, writing
+from railscribe.audit.inserting import insert
 from railscribe.audit.revision import require_head
 from railscribe.audit.rows import Rows
 from railscribe.errors import AuditError
@@ -137,14 +137,13 @@ class Ledger:
             for table, some in rows.own.items():
                 if some:
                     own.setdefault(table, []).extend(some)
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         for table in sorted(shared, key=_ORDER.__getitem__):
             # In one order in all processes: those that insert the same rows at once wait and do not deadlock.
             some = [row for _, row in sorted(shared[table].items())]
-            connection.execute(dialect.insert(table).on_conflict_do_nothing(), some)
+            insert(connection, table, some, if_new=True)
             self._fresh += [(table.name, row["digest"]) for row in some]
         for table in sorted(own, key=_ORDER.__getitem__):
-            connection.execute(sa.insert(table), own[table])
+            insert(connection, table, own[table])
 
     def _ask_revision(self, connection: sa.Connection) -> None:
         of, now = connection.connection.dbapi_connection, time.monotonic()
