@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -34,6 +34,7 @@ from benchmarks.databases import DATABASES, NewDatabase
 from benchmarks.made_records import made_record
 
 from railscribe.audit import AuditStore
+from railscribe.audit.attesting import Attestation
 from railscribe.audit.database import open_engine, parse_url
 from railscribe.audit.keeper import Keeper
 from railscribe.audit.ledger import Ledger
@@ -45,16 +46,12 @@ CLIENTS = ("batches of 1,000", "one thread", "eight threads", "eight processes")
 RATE = 200.0  # checks a second, for the wait
 
 
-class _Bare(Ledger):
-    """Inserts the same rows, and nothing that attests them."""
+class _Unattested(Attestation):
+    """Nobody's place in no chain."""
 
-    def _enter(self, connection: sa.Connection) -> None:
-        self._ask_revision(connection)
+    def begin(self, doing: str) -> None: ...
 
-    def _entries(self, entries: object) -> list[Any]:
-        return []
-
-    def end(self) -> None: ...
+    def attest(self, connection: sa.Connection, batch: Sequence[Rows]) -> None: ...
 
 
 def prepared(count: int) -> Iterator[Rows]:
@@ -72,7 +69,8 @@ def writer_on(url: str, *, bare: bool) -> Iterator[Writer]:
         return
     parsed = parse_url(url)
     engine = open_engine(parsed)
-    writer = Writer(Keeper(_Bare(engine, parsed, None), None, fail_open=False))
+    attestation = _Unattested(engine, parsed, signing_key=None)
+    writer = Writer(Keeper(Ledger(engine, parsed, attestation), None, fail_open=False))
     yield writer
     writer.close()
     engine.dispose()

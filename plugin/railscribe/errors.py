@@ -94,6 +94,14 @@ class NotRecordedError(AuditError):
     retryable = True
 
 
+class SigningKeyError(AuditError):
+    """The key that checkpoints are signed with is missing, or is not the chain's."""
+
+
+class ChainError(AuditError):
+    """The chain of checkpoints is not as this writer left it."""
+
+
 class TagMovedError(RailscribeError):
     """The tag points elsewhere than was expected."""
 

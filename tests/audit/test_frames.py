@@ -29,7 +29,7 @@ def test_entries_come_back_as_they_went_in(
     entries = [
         rows_of(blocked(), retention_class="default", keep_chars=100, keep_images=True),
         rows_of(odd, retention_class="default", keep_chars=100),
-        late_rows(late(blocked()), keep_chars=100),
+        late_rows(late(blocked()), retention_class="six_years", keep_chars=100),
         probe_rows(probe()),
     ]
 
@@ -46,11 +46,11 @@ def test_entries_come_back_as_they_went_in(
         pytest.param(b"[]", id="another shape"),
         pytest.param(json.dumps({"kind": "record"}).encode(), id="fields missing"),
         pytest.param(
-            b'{"kind":"record","at":"2026-01-01T00:00:00+00:00","id":"x","shared":{},"own":{"nosuch":[{}]}}',
+            b'{"kind":"record","at":"2026-01-01T00:00:00+00:00","id":"x","class":"c","shared":{},"own":{"nosuch":[{}]}}',
             id="a table of the future",
         ),
         pytest.param(
-            b'{"kind":"record","at":"2026-01-01T00:00:00+00:00","id":"x","shared":{},"own":{"records":[{"n":1}]}}',
+            b'{"kind":"record","at":"2026-01-01T00:00:00+00:00","id":"x","class":"c","shared":{},"own":{"records":[{"n":1}]}}',
             id="a column of the future",
         ),
     ],

@@ -163,7 +163,9 @@ def test_a_commit_whose_end_was_not_heard_of_is_not_doubled(
 ) -> None:
     """Entries of which nobody knows whether they were committed go to the spool, and in again only where missing."""
     spool = Spool(tmp_path / "spool", max_bytes=1_000_000)
-    unheard = Keeper(_Unheard(any_store._engine, any_store._url), spool, fail_open=False)
+    unheard = Keeper(
+        _Unheard(any_store._engine, any_store._url, any_store._ledger._attestation), spool, fail_open=False
+    )
     assert unheard.keep([entries(1), entries(2)], "Appending") == [None, None]
     assert numbers(any_store) == [1, 2]
     spool.append(entries(3))

@@ -85,6 +85,7 @@ def dump(rows: Rows) -> bytes:
             "kind": rows.kind.value,
             "at": _time(rows.at),
             "id": rows.id,
+            "class": rows.retention_class,
             "shared": {table.name: _plain(table, [row])[0] for table, row in rows.shared.items()},
             "own": {table.name: _plain(table, some) for table, some in rows.own.items() if some},
         },
@@ -104,6 +105,7 @@ def load(payload: bytes) -> Rows:
             kind=EntryKind(found["kind"]),
             at=datetime.fromisoformat(found["at"]),
             id=found["id"],
+            retention_class=found["class"],
             shared={_table(name): _typed(name, [row])[0] for name, row in found["shared"].items()},
             own={_table(name): _typed(name, some) for name, some in found["own"].items()},
         )

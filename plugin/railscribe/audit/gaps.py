@@ -9,10 +9,15 @@ Rules
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from enum import Enum
+
+from railscribe.audit import tables
+from railscribe.audit.contents import Row
+from railscribe.audit.rows import EntryKind, Rows
 
 
 class GapReason(str, Enum):
@@ -81,3 +86,19 @@ class Gaps:
         """Forget *gaps*, which an entry speaks of now."""
         for gap in gaps:
             self._open.pop(gap.reason, None)
+
+
+def entry_of(gap: Gap, writer: str) -> Rows:
+    """Return *gap* as the entry that the writer of that name appends."""
+    at, name = datetime.now(timezone.utc), f"gap-{secrets.token_hex(8)}"
+    row: Row = {
+        "at": at,
+        "id": name,
+        "writer": writer,
+        "count": gap.missing,
+        "since": gap.since,
+        "until": gap.until,
+        "cause": gap.reason.value,
+        "detail": gap.detail,
+    }
+    return Rows(kind=EntryKind.GAP, at=at, id=name, shared={}, own={tables.gaps: [row]})

@@ -8,10 +8,12 @@ Rules
    The database is asked again after ``FIRST_PAUSE_S``, and each time after twice as long, up to ``LONGEST_PAUSE_S``.
 3. A replay takes a batch at a time, so what comes meanwhile waits for one batch and not for all. It inserts only
    what is missing: a commit whose end was not heard of may have happened.
-4. A database that could only be read from the beginning is a mistake in the settings, and is said at once; so is
-   one without a spool to wait in.
+4. What was wrong from the beginning is a mistake in the settings, and is said at once: a database that can only be
+   read, a key that is not the chain's. Later the same is an outage: entries wait in the spool, and the log says why.
 5. What nobody took is counted as a gap, which is written before anything else as soon as anything can be.
 6. Files of writers that died are replayed when there is nothing else to do.
+7. A clock that is set back changes no time of an entry, which is part of what it says; it is put on record as a gap
+   in which nothing is missing.
 """
 
 from __future__ import annotations
@@ -20,18 +22,22 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from copy import copy
+from datetime import datetime, timedelta, timezone
 from itertools import chain
 
-from railscribe.audit.gaps import Gap, GapReason, Gaps
+from railscribe.audit.chain.checkpoint import Reason
+from railscribe.audit.gaps import Gap, GapReason, Gaps, entry_of
 from railscribe.audit.ledger import Ledger
 from railscribe.audit.rows import Rows
 from railscribe.audit.spool import Spool, SpoolFile
 from railscribe.errors import (
     AuditError,
+    ChainError,
     DatabaseUnavailableError,
     NotRecordedError,
     ReadOnlyDatabaseError,
     SchemaRevisionError,
+    SigningKeyError,
     SpoolError,
 )
 
@@ -41,8 +47,13 @@ BATCH = 1000
 """Entries in one transaction, at most."""
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 15.0
+CLOCK_SLACK = timedelta(seconds=1)
+"""A clock that is put right by less is no event."""
 _ORPHANS_PAUSE_S = 30.0
 _REPLAYING = "Replaying the spool"
+
+_MISTAKES = (ReadOnlyDatabaseError, SigningKeyError, ChainError)
+_AWAY = (DatabaseUnavailableError, SchemaRevisionError, SigningKeyError, ChainError)
 
 Batch = Sequence[Rows]
 """Entries that belong together: all or none."""
@@ -64,9 +75,13 @@ class Keeper:
         self._orphans: Iterator[SpoolFile] = iter(())
         self._orphan: SpoolFile | None = None
         self._orphans_at = float("-inf")
+        self._seal_at = float("-inf")
+        """When a checkpoint that could not be made is tried again."""
+        self._clock = datetime.now(timezone.utc)
 
     def keep(self, batches: Sequence[Batch], doing: str) -> list[AuditError | None]:
         """Make *batches* durable; return for each why that failed, or ``None``."""
+        self._watch_clock()
         if self._spool is not None and (self._spool.own is not None or time.monotonic() < self._ask_at):
             return self._wait_in_spool(batches, doing, None)
         return self._write(batches, doing)
@@ -75,8 +90,8 @@ class Keeper:
         gaps = self._gaps.open
         try:
             self._ledger.append([*self._gap_entries(gaps), *chain.from_iterable(batches)], doing)
-        except (DatabaseUnavailableError, SchemaRevisionError) as error:
-            if isinstance(error, ReadOnlyDatabaseError) and not self._is_proven:
+        except _AWAY as error:
+            if isinstance(error, _MISTAKES) and not self._is_proven:
                 return _each(error, batches)
             self._went_away(error)
             return self._wait_in_spool(batches, doing, error)
@@ -116,7 +131,7 @@ class Keeper:
         self._gaps.add(reason, missing, words)
         if self._fail_open:
             return [None] * len(batches)
-        if isinstance(error, SchemaRevisionError):
+        if isinstance(error, (SchemaRevisionError, SigningKeyError, ChainError)):
             return _each(error, batches)
         said = words if error is not None else f"{doing}: {words}"
         lost = NotRecordedError(said, hint=(error or spool_error).hint)
@@ -126,15 +141,55 @@ class Keeper:
     def chores(self) -> float:
         """Do a piece of what waits for a quiet moment; return after how many seconds there may be more."""
         now = time.monotonic()
-        if self._spool is None:
-            return float("inf")
-        if self._spool.own is not None:
+        self._watch_clock()
+        if self._spool is not None and self._spool.own is not None:
             if now >= self._ask_at:
                 self._replay(self._spool.own)
-            return max(self._ask_at - time.monotonic(), 0.0) if self._spool.own is not None else 0.0
+            return max(self._ask_at - time.monotonic(), 0.0)
         if now < self._ask_at:
             return self._ask_at - now
-        return self._replay_orphans(now)
+        seal_s = self._seal_if_due(now)
+        return seal_s if self._spool is None else min(seal_s, self._replay_orphans(now))
+
+    def _seal_if_due(self, now: float) -> float:
+        if (due_s := self._ledger.due_s()) > 0:
+            return due_s
+        if now >= self._seal_at:
+            self._seal_at = now + LONGEST_PAUSE_S  # should it fail
+            try:
+                self._ledger.seal(Reason.SCHEDULED)
+            except AuditError as error:
+                logger.error("a checkpoint is due and could not be made: %s", error)  # noqa: TRY400
+                self._went_away(error)
+            else:
+                self._seal_at = now
+        return max(self._ledger.due_s(), self._seal_at - now)
+
+    def seal(self) -> bool:
+        """Put what was kept under a checkpoint; return whether all of it is, and nothing waits in the spool.
+
+        Raises:
+            AuditError: it cannot be, and that will not change by waiting.
+        """
+        if (self._spool is not None and self._spool.own is not None) or time.monotonic() < self._ask_at:
+            return False
+        try:
+            self._ledger.seal(Reason.REQUESTED)
+        except DatabaseUnavailableError as error:
+            self._went_away(error)
+            return False
+        return True
+
+    def _watch_clock(self) -> None:
+        """Put on record that the clock was set back: times repeat that way, and it looks like tampering (rule 7)."""
+        now = datetime.now(timezone.utc)
+        if self._clock - now > CLOCK_SLACK:
+            by_s = (self._clock - now).total_seconds()
+            logger.warning("the clock was set back by %.1f s", by_s)
+            self._gaps.add(
+                GapReason.CLOCK_WENT_BACK, 0, f"Set back by {by_s:.1f} s.", since=now, until=self._clock
+            )
+        self._clock = now
 
     def _replay_orphans(self, now: float) -> float:
         if self._spool is None or not self._is_proven:
@@ -179,7 +234,7 @@ class Keeper:
         """Replay a batch of *file*; return whether this is done with it."""
         try:
             self._replay_batch(file)
-        except (DatabaseUnavailableError, SchemaRevisionError) as error:
+        except _AWAY as error:
             self._went_away(error)
             return False
         except SpoolError as error:
@@ -212,7 +267,7 @@ class Keeper:
     def _insert_missing(self, entries: Batch, file: SpoolFile) -> int:
         try:
             brought = self._ledger.append_missing(entries, _REPLAYING)
-        except (DatabaseUnavailableError, SchemaRevisionError):
+        except _AWAY:
             raise
         except AuditError as error:
             if len(entries) == 1:
@@ -231,11 +286,13 @@ class Keeper:
         until = time.monotonic() + limit_s
         if self._spool is None:
             self._write_gaps()
+            self._ledger.close()
             return
         self._ask_at = float("-inf")  # once more, however long the pause would be
         while self._spool.own is not None and self._ask_at == float("-inf") and time.monotonic() < until:
             self._replay(self._spool.own)
         self._write_gaps()
+        self._ledger.close()
         self._spool.close()
         if self._orphan is not None:
             self._orphan.close()
@@ -245,7 +302,7 @@ class Keeper:
             logger.error("a gap is not on record: %s", failed)
 
     def _gap_entries(self, gaps: Sequence[Gap]) -> list[Rows]:
-        return []
+        return [entry_of(gap, self._ledger.writer) for gap in gaps]
 
     def _went_away(self, error: AuditError) -> None:
         if not self._pause_s:

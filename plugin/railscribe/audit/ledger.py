@@ -6,14 +6,16 @@ Rules
    sleep and retry by chance; a lock wakes the next one at once. Places are given under the same lock.
 2. A batch becomes one statement for each table, in the order in which the tables refer to one another.
 3. Rows shared by digest are inserted where they are missing, and known to be there once they are committed.
-4. While the process forks, nothing is under way, and SQLite's connections are closed: what the child would inherit
+4. Where nobody heard how a commit ended, its places may be taken: this process goes on as another writer.
+5. While the process forks, nothing is under way, and SQLite's connections are closed: what the child would inherit
    of them are locks that it does not hold. A child of a process that could not be still gets a named error.
-5. Whether the database is still at this version's revision is asked on every new connection, and again when the
+6. Whether the database is still at this version's revision is asked on every new connection, and again when the
    answer is older than ``ASK_AGAIN_S``: a version that does not know a schema does not write to it.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,12 +27,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from railscribe.audit import tables
+from railscribe.audit.attesting import Attestation
+from railscribe.audit.chain.checkpoint import Reason
 from railscribe.audit.contents import Row
 from railscribe.audit.database import reading, translated, writing
 from railscribe.audit.inserting import insert
 from railscribe.audit.revision import require_head
 from railscribe.audit.rows import Rows
 from railscribe.errors import AuditError
+
+logger = logging.getLogger(__name__)
 
 ASK_AGAIN_S = 1.0
 _STILL_S = 10.0
@@ -42,9 +48,10 @@ _Key = tuple[Any, ...]
 class Ledger:
     """Inserts entries into one database; safe to use from several threads, not across a fork."""
 
-    def __init__(self, engine: sa.Engine, url: URL) -> None:
+    def __init__(self, engine: sa.Engine, url: URL, attestation: Attestation) -> None:
         self.engine = engine
         self.url = url
+        self._attestation = attestation
         self._turn = Lock()
         self._known: set[tuple[str, str]] = set()
         """Shared rows known to be committed: they cannot be changed or deleted, so it stays true."""
@@ -57,7 +64,7 @@ class Ledger:
         self._refuses = False
 
     def pause(self) -> None:
-        """Be still for a fork (rule 4)."""
+        """Be still for a fork (rule 5)."""
         self._is_paused = self._turn.acquire(timeout=_STILL_S)
         self.is_still = True
         if self.engine.dialect.name == "sqlite":
@@ -72,7 +79,7 @@ class Ledger:
             self._turn.release()
 
     def refuse(self) -> None:
-        """Serve nobody from now on (rule 4)."""
+        """Serve nobody from now on (rule 5)."""
         self._refuses = True
 
     def _require_served(self) -> None:
@@ -98,17 +105,60 @@ class Ledger:
         """Give a transaction for :meth:`insert`, committed at its end (rule 1).
 
         Raises:
-            SchemaRevisionError: the database has gone to another revision (rule 5).
+            SchemaRevisionError: the database has gone to another revision (rule 6).
             DatabaseUnavailableError: about *doing*, where the database could not be written to now.
             AuditError: about *doing*, where it refused.
         """
         self._require_served()
         with self._turn:
             self._fresh.clear()
-            with translated(self.url, doing), writing(self.engine).begin() as connection:
+            self._attestation.begin(doing)
+            with self._attestation.tentative(), translated(self.url, doing), self._committed() as connection:
                 self._ask_revision(connection)
                 yield connection
             self._known.update(self._fresh)
+            self._attestation.committed()
+
+    @contextmanager
+    def _committed(self) -> Iterator[sa.Connection]:
+        with writing(self.engine).connect() as connection:
+            transaction = connection.begin()
+            try:
+                yield connection
+            except BaseException:
+                transaction.rollback()
+                raise
+            try:
+                transaction.commit()
+            except BaseException:
+                self._attestation.doubt()
+                raise
+
+    def seal(self, reason: Reason) -> None:
+        """Put all that this writer appended under a signed checkpoint.
+
+        Raises:
+            AuditError: it could not be made; what was appended stays, and is sealed later.
+        """
+        with self.writing("Sealing") as connection:
+            self._attestation.seal(connection, reason)
+
+    def close(self) -> None:
+        """End this writer in the chain, if it has begun; where that fails, the next one does it."""
+        if self._attestation.is_open:
+            try:
+                self.seal(Reason.CLOSED)
+            except AuditError as error:
+                logger.warning("the audit store was closed without a checkpoint: %s", error)
+
+    @property
+    def writer(self) -> str:
+        """This writer's name in the chain; empty before its first entry."""
+        return self._attestation.writer
+
+    def due_s(self) -> float:
+        """Return after how many seconds a checkpoint is due although nothing is appended."""
+        return self._attestation.due_s()
 
     def append(self, entries: Sequence[Rows], doing: str) -> None:
         """Insert *entries* in one transaction, committed.
@@ -128,6 +178,7 @@ class Ledger:
 
     def insert(self, connection: sa.Connection, entries: Sequence[Rows]) -> None:
         """Insert *entries* in a transaction of :meth:`writing` (rules 2 and 3)."""
+        self._attestation.attest(connection, entries)
         shared: dict[sa.Table, dict[str, Row]] = {}
         own: dict[sa.Table, list[Row]] = {}
         for rows in entries:

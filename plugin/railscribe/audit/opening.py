@@ -22,4 +22,6 @@ def open_store(settings: Settings) -> AuditStore:
         spool_dir=settings.spool_dir,
         spool_max_mb=settings.spool_max_mb,
         fail_open=settings.on_audit_failure == "open",
+        signing_key=settings.signing_key,
+        seal_every_s=settings.seal_every_s,
     )

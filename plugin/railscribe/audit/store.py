@@ -30,6 +30,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from typing_extensions import Self
 
+from railscribe.audit.attesting import SEAL_EVERY_S, Attestation
+from railscribe.audit.chain.checkpoint import Reason
 from railscribe.audit.database import open_engine, parse_url, reading, translated
 from railscribe.audit.keeper import Keeper
 from railscribe.audit.ledger import Ledger
@@ -61,6 +63,8 @@ class AuditStore:
         wait_for: Stage = Stage.DURABLE,
         spool: Spool | None = None,
         fail_open: bool = False,
+        signing_key: Path | None = None,
+        seal_every_s: float = SEAL_EVERY_S,
     ) -> None:
         self.wait_for = wait_for
         """The stage that an append waits for where its caller names none."""
@@ -71,6 +75,8 @@ class AuditStore:
         self._keep_chars = keep_chars
         self._keep_images = keep_images
         self._fail_open = fail_open
+        self._signing_key = signing_key
+        self._seal_every_s = seal_every_s
         self._begin()
 
     @classmethod
@@ -85,6 +91,8 @@ class AuditStore:
         spool_dir: Path | None = None,
         spool_max_mb: int = 1024,
         fail_open: bool = False,
+        signing_key: Path | None = None,
+        seal_every_s: float = SEAL_EVERY_S,
     ) -> Self:
         """Open the audit database at *url*, which must exist at the right revision (rule 3).
 
@@ -119,11 +127,16 @@ class AuditStore:
             wait_for=wait_for,
             spool=spool,
             fail_open=fail_open,
+            signing_key=signing_key,
+            seal_every_s=seal_every_s,
         )
 
     def _begin(self) -> None:
         """Take what a process needs of its own (rule 5)."""
-        self._ledger = Ledger(self._engine, self._url)
+        attestation = Attestation(
+            self._engine, self._url, signing_key=self._signing_key, seal_every_s=self._seal_every_s
+        )
+        self._ledger = Ledger(self._engine, self._url, attestation)
         self._keeper = Keeper(self._ledger, self.spool, fail_open=self._fail_open)
         self._writer = Writer(self._keeper)
         # The end of the process closes what nobody closed.
@@ -186,7 +199,8 @@ class AuditStore:
         Raises:
             AuditError: it could not be made durable; nothing of it was kept.
         """
-        self.append_rows([late_rows(late, keep_chars=self._keep_chars)], "Appending a late trace")
+        rows = late_rows(late, retention_class=self._retention_class, keep_chars=self._keep_chars)
+        self.append_rows([rows], "Appending a late trace")
 
     def append_probes(self, probes: Iterable[Probe]) -> None:
         """Make *probes* durable, all or none.
@@ -295,6 +309,14 @@ class AuditStore:
         # A keeper of its own: the writer's is its thread's.
         spool = Spool(self.spool.folder, max_bytes=0)
         return Keeper(self._ledger, spool, fail_open=False).replay()
+
+    def seal(self) -> None:
+        """Put all that was appended under a signed checkpoint.
+
+        Raises:
+            AuditError: it could not be made; what was appended stays, and is sealed later.
+        """
+        self._ledger.seal(Reason.REQUESTED)
 
     def close(self) -> None:
         """Keep what is queued and let go of the database (rule 5). Calling it twice is harmless."""

@@ -12,7 +12,8 @@ Rules
    awaiting, so that no event loop is ever blocked; past ``ROOM_S`` the entry is not recorded.
 4. The thread starts with the first entry. Closing takes no more, keeps what is queued, and ends the thread; so does
    the end of the process.
-5. After a fork the child's store starts a writer of its own. What was queued before is the parent's.
+5. Those who wait for *sealed* get a checkpoint of their own, at most one every ``SEAL_PAUSE_S``.
+6. After a fork the child's store starts a writer of its own. What was queued before is the parent's.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -37,6 +39,8 @@ logger = logging.getLogger(__name__)
 QUEUE = 10_000
 """Entries that may be queued."""
 ROOM_S = 30.0
+SEAL_PAUSE_S = 0.1
+"""Between two checkpoints that callers wait for."""
 CLOSE_S = 20.0
 """Seconds that closing waits for the spool to be replayed."""
 
@@ -74,6 +78,8 @@ class Writer:
         self._waiting_for_room: deque[Future[None]] = deque()
         self._thread: threading.Thread | None = None
         self._is_closed = False
+        self._unsealed: list[_Job] = []
+        self._sealed_at = float("-inf")
 
     def submit(self, make: Make, doing: str, wait: Stage) -> Future[None]:
         """Queue what *make* makes, waiting for room where there is none; return what is done at *wait*.
@@ -143,7 +149,7 @@ class Writer:
         if self._thread is not None:
             self._thread.join()
         elif first:
-            self._keeper.close(CLOSE_S)
+            self._close()
 
     def _run(self) -> None:
         pause_s = 0.0
@@ -151,16 +157,23 @@ class Writer:
             jobs = self._take(pause_s)
             try:
                 self._keep(jobs)
+                self._seal()
                 if self._is_closed and not self._queue:
                     break
-                pause_s = self._keeper.chores()
+                pause_s = min(self._keeper.chores(), SEAL_PAUSE_S if self._unsealed else float("inf"))
             except Exception as error:
                 # A bug, and the thread is the only one: whoever waits must hear of it, and the next be served.
                 logger.exception("the audit writer failed")
                 for job in jobs:
                     job.settle(error)
                 pause_s = 1.0
+        self._close()
+
+    def _close(self) -> None:
         self._keeper.close(CLOSE_S)
+        error = AuditError("The audit store was closed before this was sealed; it is durable.")
+        for job in self._unsealed:
+            job.settle(error)
 
     def _take(self, pause_s: float) -> list[_Job]:
         """Return what is queued, after *pause_s* or less."""
@@ -179,7 +192,25 @@ class Writer:
         if ready:
             results = self._keeper.keep([job.entries for job in ready], ready[0].doing)
             for job, result in zip(ready, results, strict=True):
-                job.settle(result)
+                if result is None and job.wait is Stage.SEALED:
+                    self._unsealed.append(job)
+                else:
+                    job.settle(result)
+
+    def _seal(self) -> None:
+        """Make the checkpoint that callers wait for: together, as they are kept together (rule 5)."""
+        now = time.monotonic()
+        if not self._unsealed or (now < self._sealed_at + SEAL_PAUSE_S and not self._is_closed):
+            return
+        try:
+            is_sealed, error = self._keeper.seal(), None
+        except AuditError as failed:
+            is_sealed, error = True, failed
+        if is_sealed:
+            self._sealed_at = now
+            waiting, self._unsealed = self._unsealed, []
+            for job in waiting:
+                job.settle(error)
 
 
 def _make(job: _Job) -> bool:
