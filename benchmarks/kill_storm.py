@@ -15,13 +15,17 @@ gaps on record say. 5. Whether the chain verifies.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import random
 import selectors
 import signal
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,13 +36,18 @@ import sqlalchemy as sa
 from benchmarks.databases import DATABASES
 from benchmarks.made_records import made_record
 
-from railscribe.audit import AuditStore, database
+from railscribe.audit import AuditStore, database, keys
+from railscribe.audit.chain.checkpoint import hash_of, is_signed, read
+from railscribe.audit.chain.merkle import leaf_hash, root_of
+from railscribe.audit.evidence import Database, Key, bytes_of_rows
 from railscribe.audit.spool import set_aside, waiting
 from railscribe.errors import AuditError, NotRecordedError
 
 WRITERS = 3
 TASKS = 8
-LIVES_S = (0.02, 1.2)
+LIVES_S = (0.0, 1.2)
+DIES_EARLY = 0.2
+"""So many draw their moment when they begin, the others when they have had their first append."""
 OUTAGE_EVERY_S = (0.5, 4.0)
 OUTAGE_S = (0.2, 1.5)
 
@@ -51,8 +60,14 @@ class _Child:
     pipe: int
     dies_at: float
     unread: bytes = b""
+    is_doomed: bool = False
     refused: int = 0
     """Reported as not recorded, with nothing acknowledged since."""
+
+    def settle_death(self) -> None:
+        """Draw when it is killed, once."""
+        if not self.is_doomed:
+            self.is_doomed, self.dies_at = True, time.monotonic() + random.uniform(*LIVES_S)
 
 
 @dataclass(slots=True)
@@ -75,6 +90,9 @@ class Storm:
         self.url = url
         self.folder = folder
         self.spool_dir = folder / "spool"
+        self.key = folder / "signing-key.pem"
+        if not self.key.exists():
+            keys.create(self.key)
         self._acknowledged = (folder / "acknowledged").open("a+b")
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
@@ -103,7 +121,7 @@ class Storm:
         process = os.fork()
         if process == 0:
             os.close(reads)
-            load(self.url, None if number % 4 == 3 else self.spool_dir, writes)
+            load(self.url, None if number % 4 == 3 else self.spool_dir, self.key, writes)
         os.close(writes)
         child = _Child(process=process, pipe=reads, dies_at=time.monotonic() + 60)
         self._children[reads] = child
@@ -140,9 +158,12 @@ class Storm:
         *lines, child.unread = (child.unread + data).split(b"\n")
         for line in lines:
             what, _, said = line.partition(b" ")
-            if what == b"begun":
-                child.dies_at = time.monotonic() + random.uniform(*LIVES_S)
+            if what == b"begun" and random.random() < DIES_EARLY:
+                child.settle_death()
+            elif what == b"begun":
+                pass
             elif what == b"ack":
+                child.settle_death()
                 self._acknowledged.write(said + b"\n")
                 self.tally.acknowledged += 1
                 self.tally.owed += child.refused
@@ -156,20 +177,21 @@ class Storm:
 
     def check(self) -> dict[str, Any]:
         """Bring in what waits, and compare what is on record with what was acknowledged."""
-        with AuditStore.open(self.url, spool_dir=self.spool_dir, **_KEY(self.folder)) as store:
+        with AuditStore.open(self.url, spool_dir=self.spool_dir, signing_key=self.key) as store:
             store.append(made_record())
             replayed = store.replay()
         self._acknowledged.seek(0)
         acknowledged = [line.decode() for line in self._acknowledged.read().splitlines()]
-        with AuditStore.open(self.url) as store:
+        with AuditStore.open(self.url, spool_dir=self.spool_dir) as store:
+            assert store.spool is not None
+            folder = store.spool.folder
             counts = dict(store.select("SELECT id, count(*) FROM records GROUP BY id")[1])
             entries = dict(
                 store.select("SELECT id, count(*) FROM entries WHERE kind = 'record' GROUP BY id")[1]
             )
             gaps = store.select('SELECT cause, sum("count") FROM gaps GROUP BY cause')[1]
-            folder = store.spool.folder if store.spool else None
+            broken = broken_links(store)
         missing_by_cause = {str(cause): int(count) for cause, count in gaps}
-        folders = list(self.spool_dir.glob("*")) if folder is None else [folder]
         return {
             "kills": self.tally.kills,
             "outages": self.tally.outages,
@@ -179,15 +201,57 @@ class Storm:
             "doubled": sum(count > 1 for count in (*counts.values(), *entries.values())),
             "without_entry": sum(each not in entries for each in counts),
             "replayed_last": replayed,
-            "still_waiting": sum(found.entries for each in folders for found in waiting(each)),
-            "set_aside": sum(len(set_aside(each)) for each in folders),
+            "still_waiting": sum(found.entries for found in waiting(folder)),
+            "set_aside": len(set_aside(folder)),
             "not_recorded": self.tally.refused,
             "owed": self.tally.owed,
             "gaps": missing_by_cause,
             "unaccounted": max(0, self.tally.owed - missing_by_cause.get("held_back", 0)),
             "errors": self.tally.errors,
-            **verified(self.url),
+            "broken_links": broken,
         }
+
+
+def broken_links(store: AuditStore) -> list[str]:
+    """Return what of the chain does not hold: read, serialised and hashed once more, link by link."""
+    found: list[str] = []
+    with store.transaction("Verifying") as connection:
+        lies = Database(connection)
+        public = {
+            name: bytes.fromhex(key) for name, key in lies.rows("SELECT id, public_key FROM signing_keys")
+        }
+        previous = None
+        sealed: dict[str, tuple[int, str]] = {}
+        checkpoints = lies.rows("SELECT number, body, signature, hash FROM checkpoints ORDER BY number")
+        for number, (at, body, signature, hashed) in enumerate(checkpoints, 1):
+            said = read(body)
+            if (at, said["number"], said.get("previous"), hash_of(body)) != (
+                number,
+                number,
+                previous,
+                hashed,
+            ):
+                found.append(f"checkpoint {at} does not follow the one before")
+            if not is_signed(body, signature, public[said["key"]]):
+                found.append(f"checkpoint {at} is not signed")
+            sealed.update((one["id"], (one["count"], one["root"])) for one in said["segments"])
+            previous = hashed
+        leaves: dict[str, list[bytes]] = {}
+        time_of = lies.time("at")
+        query = f"SELECT segment_id, position, {time_of}, kind, id, leaf FROM entries ORDER BY segment_id, position"  # noqa: S608
+        for segment, position, when, kind, name, leaf in lies.rows(query):
+            so_far = leaves.setdefault(segment, [])
+            if position != len(so_far):
+                found.append(f"{segment} has no entry {len(so_far)}, or two")
+            rows = lies.of_entry(Key(kind=kind, at=lies.read_time(when), id=name))
+            if leaf_hash(bytes_of_rows(kind, rows)).hex() != leaf:
+                found.append(f"{segment} {position} is another {kind}")
+            so_far.append(bytes.fromhex(leaf))
+        for segment, (count, root) in sealed.items():
+            if count != len(leaves[segment]) or root_of(leaves[segment]).hex() != root:
+                found.append(f"{segment} is not as it was sealed")
+        found += [f"{segment} is not sealed" for segment in leaves.keys() - sealed.keys()]
+    return found
 
 
 def _impatient(url: str) -> str:
@@ -195,7 +259,7 @@ def _impatient(url: str) -> str:
     return f"{url}?timeout=0.1" if url.startswith("sqlite") else url
 
 
-def load(url: str, spool_dir: Path | None, pipe: int) -> None:
+def load(url: str, spool_dir: Path | None, key: Path, pipe: int) -> None:
     """Be a writer that is going to be killed."""
     random.seed()
 
@@ -216,7 +280,7 @@ def load(url: str, spool_dir: Path | None, pipe: int) -> None:
             await asyncio.sleep(random.uniform(0, 0.02))
 
     async def tasks() -> None:
-        with AuditStore.open(_impatient(url), spool_dir=spool_dir) as store:
+        with AuditStore.open(_impatient(url), spool_dir=spool_dir, signing_key=key) as store:
             say("begun")
             await asyncio.gather(*(task(store) for _ in range(TASKS)))
 
@@ -249,3 +313,49 @@ def storm(name: str, folder: Path) -> Iterator[Storm]:
     folder.mkdir(parents=True, exist_ok=True)
     with DATABASES[name](folder) as new:
         yield Storm(new("storm"), folder)
+
+
+def print_table(name: str, found: dict[str, Any]) -> None:
+    """Print what was found on the database *name*."""
+    print(f"{name}:")
+    for what, value in found.items():
+        print(f"  {what.replace('_', ' '):<16} {value if value != [] else 'none'}")
+
+
+def is_well(found: dict[str, Any]) -> bool:
+    """Return whether nothing was lost, doubled, unaccounted for or broken."""
+    wrong = (
+        "lost",
+        "doubled",
+        "without_entry",
+        "still_waiting",
+        "set_aside",
+        "unaccounted",
+        "errors",
+        "broken_links",
+    )
+    return not any(found[what] for what in wrong)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--kills", type=int, default=1000, help="on each database, those of earlier runs included"
+    )
+    parser.add_argument("--database", choices=list(DATABASES))
+    parser.add_argument("--folder", type=Path, help="kept, and gone on with; else a temporary one")
+    asked = parser.parse_args()
+    logging.disable()
+    well = True
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        for name in [asked.database] if asked.database else DATABASES:
+            with storm(name, (asked.folder or Path(temporary)).absolute() / name) as raging:
+                raging.run(asked.kills)
+                found = raging.check()
+            print_table(name, found)
+            well &= is_well(found)
+    sys.exit(0 if well else 1)
+
+
+if __name__ == "__main__":
+    main()
