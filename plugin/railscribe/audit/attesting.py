@@ -2,7 +2,7 @@
 
     attestation.begin(doing)                             # before a transaction that writes
     with attestation.tentative(), engine.begin() as connection:
-        attestation.attest(connection, batch)            # its first statements
+        attestation.attest(connection, batch, …)         # its first statements
         ...                                              # the evidence of the batch
     attestation.committed()
 
@@ -32,6 +32,7 @@ from railscribe.audit.database import reading, translated, writing
 from railscribe.audit.inserting import insert
 from railscribe.audit.rows import Rows
 from railscribe.audit.sealing import Sealer
+from railscribe.audit.stored import Stored
 from railscribe.errors import AuditError
 
 logger = logging.getLogger(__name__)
@@ -103,8 +104,10 @@ class Attestation:
         with self.sealer.tentative():
             yield
 
-    def attest(self, connection: sa.Connection, batch: Sequence[Rows]) -> None:
+    def attest(self, connection: sa.Connection, batch: Sequence[Rows], stored: Sequence[Stored]) -> None:
         """Give each entry of *batch* its place, before its evidence is inserted, and seal what is due.
+
+        *stored* are their rows in canonical form.
 
         Raises:
             AuditError: an entry cannot be placed, or the chain not be gone on with.
@@ -114,7 +117,7 @@ class Attestation:
         if not batch:
             return
         self.sealer.enter(connection, now())
-        insert(connection, tables.entries, [self.sealer.place(rows) for rows in batch])
+        insert(connection, tables.entries, list(map(self.sealer.place, batch, stored)))
 
     def seal(self, connection: sa.Connection, reason: Reason) -> None:
         """Make a checkpoint, in a transaction of its own; nothing happens before there was an entry."""

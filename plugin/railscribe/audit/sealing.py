@@ -45,7 +45,7 @@ from railscribe.audit.contents import Row, iso
 from railscribe.audit.leftovers import class_of, dead_writers, entries_left, older_evidence, silence_s
 from railscribe.audit.locks import hold_writer, take_chain
 from railscribe.audit.rows import Rows, railscribe_version
-from railscribe.audit.stored import bytes_of
+from railscribe.audit.stored import Stored, bytes_of
 from railscribe.errors import AuditError, ChainError, SigningKeyError
 
 SEGMENT = 10_000
@@ -174,20 +174,21 @@ class Sealer:
             self.seal(connection, Reason.SCHEDULED, now)
         hold_writer(connection, self._state.writer)
 
-    def place(self, rows: Rows) -> Row:
-        """Return the row of ``entries`` for *rows*, in a transaction that was entered.
+    def place(self, rows: Rows, stored: Stored | None = None) -> Row:
+        """Return the row of ``entries`` for *rows*, in canonical form, in a transaction that was entered.
+
+        Their rows in canonical form may be at hand.
 
         Raises:
             AuditError: a value in it is no finite number.
         """
         try:
-            data = bytes_of(rows)
+            data = bytes_of(rows, stored)
         except ValueError:
             raise AuditError("A number in it is not a number, and cannot be kept.") from None
-        at = rows.at.astimezone(timezone.utc)
-        retention_class = tables.storable(rows.retention_class)
-        placed = self._place(leaf_hash(data), iso(at), retention_class)
-        return {"at": at, "kind": rows.kind.value, "id": rows.id, **placed}
+        at = iso(rows.at.astimezone(timezone.utc))
+        placed = self._place(leaf_hash(data), at, tables.storable(rows.retention_class))
+        return {"at": at, "kind": rows.kind.value, "id": tables.storable(rows.id), **placed}
 
     def _place(self, leaf: bytes, at: str, retention_class: str) -> Row:
         """Give *leaf* its place among entries of its class and month (rule 2)."""

@@ -16,13 +16,30 @@ Rules
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 Value = str | int | float | bool
 
-_encode = json.JSONEncoder(
+_encoder = json.JSONEncoder(
     ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
-).encode
+)
+_encode = _encoder.encode
+
+
+def _row_encoder() -> Callable[[Mapping[str, Value], int], Iterable[str]]:
+    """Return what ``encode`` makes anew for each call, at the cost of another row."""
+    make: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]
+    if make is None:  # not CPython
+        return lambda row, _: (_encode(row),)
+    made: Callable[[Mapping[str, Value], int], Iterable[str]] = make(
+        *(None, _encoder.default, json.encoder.encode_basestring, None, ":", ","),
+        *(True, False, False),  # sort the keys, skip none, and nothing that is no number
+    )
+    return made
+
+
+_chunks = _row_encoder()
 
 
 def row_text(row: Mapping[str, Value]) -> str:
@@ -32,7 +49,7 @@ def row_text(row: Mapping[str, Value]) -> str:
         ValueError: a value is no finite number.
         TypeError: a value is of no kind that an entry holds.
     """
-    return _encode(row)
+    return "".join(_chunks(row, 0))
 
 
 def entry_bytes(kind: str, tables: Mapping[str, Iterable[str]]) -> bytes:
