@@ -151,6 +151,7 @@ class Ledger:
                 self.seal(Reason.CLOSED)
             except AuditError as error:
                 logger.warning("the audit store was closed without a checkpoint: %s", error)
+        self._attestation.close()
 
     @property
     def writer(self) -> str:

@@ -29,7 +29,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -94,8 +94,13 @@ class Sealer:
         *,
         seal_every_s: float = 60.0,
         left: Sequence[str] = (),
+        tell: Callable[[], Any] = lambda: None,
     ) -> None:
+        """*tell* gives what failed of anchoring since it was last asked, for the next checkpoint to say."""
         self.key = key
+        self._tell = tell
+        self._lost: str | None = None
+        """The key that was lost, while its successor takes over."""
         self.seal_every_s = seal_every_s
         self._left = left
         self._state = _State(writer=writer_id or new_writer_id())
@@ -225,6 +230,28 @@ class Sealer:
             self._state.is_open = False
         return made
 
+    def hand_over(
+        self, connection: sa.Connection, new: keys.SigningKey, now: datetime, *, lost: bool = False
+    ) -> None:
+        """Have *new* sign from the next checkpoint on, named by this key, or in spite of it where it is *lost*.
+
+        Raises:
+            SigningKeyError: this key is not the one that signs now.
+        """
+        more: dict[str, Any] = {"next_key": {"id": new.id, "public_key": new.public.hex()}}
+        if lost:
+            take_chain(connection)
+            last = self._last(connection)
+            more["lost_key"] = self._lost = signs_next(last) if last else None
+            self.key = new
+        else:
+            self.enter(connection, now)
+            connection.execute(sa.insert(tables.signing_keys), key_row(new))
+        self.seal(connection, Reason.ROTATED, now, **more)
+        self._lost = None
+        self.key = new
+        self.seal(connection, Reason.CLOSED, now)
+
     def _unsealed(self) -> list[_Open]:
         return sorted([*self._state.full, *self._state.segments.values()], key=lambda some: some.number)
 
@@ -264,6 +291,7 @@ class Sealer:
                 "segments": [some.as_json() for some in sealed],
                 "gaps": connection.execute(sa.select(sa.func.count()).select_from(tables.gaps)).scalar_one(),
                 "key": self.key.id,
+                "anchor_failures": self._tell(),
                 **more,
             }
         )
@@ -303,9 +331,7 @@ class Sealer:
 
     def _last(self, connection: sa.Connection) -> Row | None:
         """Return the last checkpoint, upon which the next is made (rule 4)."""
-        checkpoints = tables.checkpoints
-        query = sa.select(checkpoints).order_by(checkpoints.c.number.desc()).limit(1)
-        row = connection.execute(query).mappings().first()
+        checkpoints, last = tables.checkpoints, last_checkpoint(connection)
         if self._state.head is not None:
             number, known = self._state.head
             seen = sa.select(checkpoints.c.hash).where(checkpoints.c.number == number)
@@ -314,13 +340,15 @@ class Sealer:
                     f"Checkpoint {number}, which this writer saw, is not in the chain any more.",
                     hint="Somebody took it out or changed it: compare with a backup and with the anchors.",
                 )
-        return dict(row) if row else None
+        return last
 
     def _require_key(self, last: Row | None) -> None:
         """Check that the next checkpoint is this key's to sign; look whether the key's file was rotated."""
         if last is None:
             return
         expected = signs_next(last)
+        if expected == self._lost:
+            return
         if self.key.id != expected:
             self.key = keys.load(self.key.path)
         if self.key.id != expected:
@@ -333,7 +361,7 @@ class Sealer:
         """Make this writer and its key known; return what its first checkpoint says of it."""
         there = sa.select(tables.signing_keys.c.id).where(tables.signing_keys.c.id == self.key.id)
         if connection.execute(there).first() is None:
-            connection.execute(sa.insert(tables.signing_keys), key_row(self.key, now))
+            connection.execute(sa.insert(tables.signing_keys), key_row(self.key))
         row = {
             "host": platform.node(),
             "pid": os.getpid(),
@@ -397,9 +425,17 @@ def new_writer_id() -> str:
     return secrets.token_hex(6)
 
 
-def key_row(key: keys.SigningKey, now: datetime) -> Row:
+def key_row(key: keys.SigningKey) -> Row:
     """Return the row of ``signing_keys`` for *key*."""
-    return {"id": key.id, "public_key": key.public.hex(), "known_at": now}
+    return {"id": key.id, "public_key": key.public.hex()}
+
+
+def last_checkpoint(connection: sa.Connection) -> Row | None:
+    """Return the row of the chain's last checkpoint, if it has begun."""
+    checkpoints = tables.checkpoints
+    query = sa.select(checkpoints).order_by(checkpoints.c.number.desc()).limit(1)
+    row = connection.execute(query).mappings().first()
+    return dict(row) if row else None
 
 
 def signs_next(last: Row) -> str:
