@@ -1,4 +1,4 @@
-"""``railscribe audit verify``, ``receipt`` and ``verify-receipt``: is it what was attested, and who else can see that."""
+"""``railscribe audit verify``, ``receipt`` and ``verify-receipt``: is it what was attested, and can others tell."""
 
 from __future__ import annotations
 

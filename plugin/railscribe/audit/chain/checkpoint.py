@@ -120,7 +120,10 @@ def signed_bytes(body: str) -> bytes:
 def is_signed(body: str, signature: str, public_key: bytes) -> bool:
     """Return whether *signature* is that of *public_key* (32 bytes) over *body*."""
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(bytes.fromhex(signature), signed_bytes(body))
+        data = bytes.fromhex(signature)
+        if data.hex() != signature:  # of all ways to write it, one is ours
+            return False
+        Ed25519PublicKey.from_public_bytes(public_key).verify(data, signed_bytes(body))
     except (InvalidSignature, ValueError, TypeError):
         return False
     return True
