@@ -29,30 +29,14 @@ from functools import partial
 from pathlib import Path
 
 from databases import DATABASES
+from made_records import made_record
 
 from railscribe.audit import AuditStore, tables
 from railscribe.audit.database import open_engine, parse_url, reading
 from railscribe.audit.rows import rows_of
 from railscribe.audit.verify import verify_database
-from railscribe.policy import load_policy, render
-from railscribe.values import (
-    Category,
-    Completion,
-    Decision,
-    Direction,
-    Enforcement,
-    EngineInfo,
-    Exchange,
-    Flags,
-    Identity,
-    Label,
-    Outcome,
-    Record,
-    Side,
-    SideVerdict,
-    Verdict,
-)
 
+MS = timedelta(milliseconds=1)
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)
 TABLES = (
     *("entries", "records", "record_categories", "record_notes", "record_images", "record_pieces"),
@@ -60,53 +44,13 @@ TABLES = (
 )
 
 
-def record(number: int) -> Record:
-    """A usual check: a user's text of 200 characters, a response, a category, a reply."""
-    at = START + timedelta(milliseconds=17 * number)
-    reply = "User Safety: unsafe\nResponse Safety: safe\nSafety Categories: Violence"
-    return Record(
-        id=f"019ced4f-0000-7000-8000-{number:012x}",
-        checked_at=at,
-        identity=Identity(
-            tenant=f"t-{number % 7}",
-            session=f"s-{number // 9}",
-            request=f"r-{number}",
-            subject=f"u-{number % 999}",
-        ),
-        direction=Direction.OUTPUT,
-        rail="railscribe check output",
-        host="nemoguardrails 0.24.1",
-        exchange=Exchange(
-            user=f"{number} " + "How do I do it? " * 12, response="I cannot help with that. " * 6
-        ),
-        rendering=render(load_policy("default")),
-        engine=EngineInfo(name="openai_compatible", model="guard"),
-        flags=Flags(),
-        neutralised=(),
-        completion=Completion(text=reply, finish_reason="stop", prompt_tokens=812, completion_tokens=31),
-        verdict=Verdict(
-            user=SideVerdict(label=Label.UNSAFE, score=0.97),
-            response=SideVerdict(label=Label.SAFE, score=0.125),
-            categories=(Category(name="Violence", said="Violence", known=True),),
-            reply=reply,
-        ),
-        decision=Decision(
-            outcome=Outcome.BLOCK,
-            sides=(Side.USER,),
-            categories=("Violence",),
-            rule="category 'Violence' blocks",
-        ),
-        enforcement=Enforcement.REFUSED,
-        image=None,
-        latency_ms={"render": 0.5, "engine": 250.25, "decide": 0.125},
-    )
-
-
 def fill(url: str, start: int, stop: int) -> None:
     """Append records *start* to before *stop*."""
     with AuditStore.open(url) as store:
         for first in range(start, stop, 1000):
-            some = [record(number) for number in range(first, min(first + 1000, stop))]
+            some = (
+                made_record(at=START + 17 * number * MS) for number in range(first, min(first + 1000, stop))
+            )
             batch = [rows_of(one, retention_class="default", keep_chars=100_000) for one in some]
             store.append_rows(batch, "Filling")
 
@@ -119,7 +63,7 @@ def bare(url: str) -> int:
     with reading(engine).begin() as connection:
         raw = connection.connection
         for name in TABLES:
-            cursor = raw.cursor() if parsed.drivername == "sqlite" else raw.cursor(name=f"bare_{name}")  # type: ignore[call-arg]
+            cursor = raw.cursor() if parsed.drivername == "sqlite" else raw.cursor(name=f"bare_{name}")
             cursor.execute(f"SELECT * FROM {name}")  # noqa: S608
             columns = [column.name for column in tables.metadata.tables[name].columns]
             while rows := cursor.fetchmany(1000):

@@ -16,13 +16,33 @@ Rules
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 Value = str | int | float | bool
 
-_encode = json.JSONEncoder(
+_encoder = json.JSONEncoder(
     ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
-).encode
+)
+
+
+def _once() -> Callable[[Any, int], Iterable[str]]:
+    """Return what ``encode`` makes anew for each call, at the cost of another row."""
+    make: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]
+    if make is None:  # not CPython
+        return lambda value, _: (_encoder.encode(value),)
+    made: Callable[[Any, int], Iterable[str]] = make(
+        *(None, _encoder.default, json.encoder.encode_basestring, None, ":", ","),
+        *(True, False, False),  # sort the keys, skip none, and nothing that is no number
+    )
+    return made
+
+
+_chunks = _once()
+
+
+def _encode(value: Any) -> str:
+    return "".join(_chunks(value, 0))
 
 
 def entry_bytes(kind: str, tables: Mapping[str, Sequence[Mapping[str, Value]]]) -> bytes:
