@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0009"
+HEAD = "0010"
 """The revision this version reads and writes. Revisions are zero-padded, so they compare as text."""
 
 VERSION_TABLE = "railscribe_alembic_version"
@@ -218,6 +218,11 @@ records = _evidence(
     _real("decide_ms"),
     _real("total_ms"),
     _text("rule", nullable=True),
+    _text("rollout", nullable=True),
+    _text("stream", nullable=True),
+    _number("stream_part", nullable=True),
+    _flag("stream_final", nullable=True),
+    _text("repeats", nullable=True),
     sa.CheckConstraint("outcome IN ('allow', 'flag', 'block', 'undecided')", name="outcome_known"),
     sa.CheckConstraint("(outcome = 'undecided') = (cause IS NOT NULL)", name="undecided_has_cause"),
     sa.CheckConstraint("user_label IN ('safe', 'unsafe', 'unreadable')", name="user_label_known"),
@@ -236,6 +241,8 @@ records = _evidence(
     sa.Index(None, "policy_digest", "checked_at"),
     _where_given("subject"),
     _where_given("session"),
+    _where_given("stream"),
+    _where_given("repeats"),
 )
 
 record_categories = _evidence(
@@ -419,4 +426,5 @@ EVIDENCE = (
 VIEWS = (
     *("v_checks", "v_blocked_by_category_day", "v_undecided", "v_reviews", "v_late_traces", "v_images"),
     *("v_policy_tags", "v_policy_timeline"),
+    *("v_streams", "v_rollout"),
 )

@@ -22,13 +22,15 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
 
+from railscribe.admission import refuse_misfit
 from railscribe.errors import UsageError
-from railscribe.guard import Caller, Guard, refuse_misfit
+from railscribe.guard import Caller, Guard
 from railscribe.langchain.turns import RefusedError, identity_of, replacement, response_turn, user_turn
 from railscribe.language import told
 from railscribe.parts import Turn
 from railscribe.policy import Policy
-from railscribe.settings import OnUndecided, Settings, load_settings
+from railscribe.rollout import OnUndecided
+from railscribe.settings import Settings, load_settings
 from railscribe.standing import StandingGuard
 from railscribe.sync import run_sync
 from railscribe.values import Cause, Direction, Enforcement, Exchange, Identity

@@ -23,10 +23,12 @@ from nemoguardrails.utils import _get_flow_params, _normalize_flow_id
 from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import Self
 
+from railscribe.admission import refuse_misfit
 from railscribe.choosing import refuse_unloadable
 from railscribe.errors import PolicyError, SettingsError
-from railscribe.guard import Guard, refuse_misfit
-from railscribe.settings import OnUndecided, Settings, load_settings
+from railscribe.guard import Guard
+from railscribe.rollout import OnUndecided
+from railscribe.settings import Settings, load_settings
 from railscribe.values import Direction
 
 _FLOWS = ("railscribe check input", "railscribe check output")
