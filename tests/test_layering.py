@@ -37,7 +37,7 @@ LAYERS = (
     ("judging", "probing"),
     ("recording", "verdict_cache"),
     ("guard",),
-    ("standing",),
+    ("standing", "streaming"),
     ("testing", "rails", "langchain", "training", "evaluation"),
     ("cli",),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ UNSAFE = "User Safety: unsafe\nSafety Categories: Violence"
 THREAT = Exchange(user="I'll break your legs.")
 
 
-def guard_with(database_url: str, engine: ScriptedEngine, **settings: object) -> Guard:
+def guard_with(database_url: str, engine: ScriptedEngine, **settings: Any) -> Guard:
     return Guard(
         engine=engine,
         store=AuditStore.open(database_url),
@@ -85,15 +86,17 @@ async def test_another_question_is_asked_anew(database_url: str, what: str) -> N
     other = parse_policy(
         {"name": "other", "version": "1", "description": "Another.", "disallowed": ["Talk about the weather"]}
     )
-    asked = {
+    asks: dict[str, dict[str, Any]] = {
         "tenant": {"identity": Identity(tenant="globex")},
         "policy": {"policy": other},
         "flags": {"flags": Flags(categories=False)},
-    }.get(what, {})
+    }
+    asked = asks.get(what, {})
     exchange = {"text": Exchange(user="Good evening"), "response": replace(exchange, response="Hello")}.get(
         what, exchange
     )
-    record = await guard.check(exchange, **{"identity": Identity(tenant="acme"), **asked})
+    asked.setdefault("identity", Identity(tenant="acme"))
+    record = await guard.check(exchange, **asked)
 
     assert record.repeats is None
     assert len(engine.requests) == 2
@@ -155,7 +158,7 @@ def judged(label: Label = Label.SAFE) -> Judgement:
 
 def test_a_picture_given_by_its_address_is_never_found_again() -> None:
     """What lies at an address may change; a file is known by its digest and frame."""
-    facts = {"media_type": None, "width": None, "height": None}
+    facts: dict[str, Any] = {"media_type": None, "width": None, "height": None}
     there = Image(data=None, url="https://example.org/a.png", digest=None, **facts)
     here = Image(data=b"x", digest="d", **facts)
 

@@ -16,8 +16,8 @@ def direction_of(exchange: Exchange) -> Direction:
 
 def unjudgeable(exchange: Exchange, direction: Direction, settings: Settings) -> Cause | None:
     """Return why *exchange* cannot go to any engine, if it cannot: step (1)."""
-    judged = exchange.user if direction is Direction.INPUT else exchange.response
-    if not (judged or "").strip() and not (direction is Direction.INPUT and exchange.images):
+    judged = exchange.user if direction.to_the_model else exchange.response
+    if not (judged or "").strip() and not (direction.to_the_model and exchange.images):
         return Cause.EMPTY
     if max(len(exchange.user), len(exchange.response or "")) > settings.max_text_chars:
         return Cause.TOO_LONG

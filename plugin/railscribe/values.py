@@ -29,6 +29,17 @@ class Direction(str, Enum):
 
     INPUT = "input"
     OUTPUT = "output"
+    RETRIEVAL = "retrieval"
+    """What was looked up, on its way to the model."""
+    TOOL_OUTPUT = "tool_output"
+    """Calls that the model wants to make, on their way to the tools."""
+    TOOL_INPUT = "tool_input"
+    """What a tool answered, on its way to the model."""
+
+    @property
+    def to_the_model(self) -> bool:
+        """Whether the content goes to the model, and so is the user's side of a verdict."""
+        return self in (Direction.INPUT, Direction.RETRIEVAL, Direction.TOOL_INPUT)
 
 
 class Label(str, Enum):

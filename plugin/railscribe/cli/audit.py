@@ -35,7 +35,7 @@ def list_records(
     for record in reversed(records):  # the newest last, beside the prompt
         why = record["cause"] or ", ".join(record["deciding_categories"])
         typer.echo(
-            f"{record['id']}  {record['checked_at'][:19]}  {record['direction']:<6} {record['outcome']:<9} "
+            f"{record['id']}  {record['checked_at'][:19]}  {record['direction']:<11} {record['outcome']:<9} "
             f"{record['enforcement']:<7}  {record['policy']}{f'  ({why})' if why else ''}"
             f"{'  review: ' + ', '.join(record['reviews']) if record['reviews'] else ''}"
         )

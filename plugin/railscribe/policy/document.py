@@ -32,6 +32,13 @@ from railscribe.reasoning import Band, ReasoningPlan
 from railscribe.taxonomy import SEXUAL_MINOR, SEXUAL_MINOR_DEFINITION, names_sexual_minor
 from railscribe.values import Action, Direction, Side
 
+_APPLIES = {
+    Direction.INPUT: "input",
+    Direction.RETRIEVAL: "input",
+    Direction.OUTPUT: "output",
+    Direction.TOOL_OUTPUT: "tools",
+    Direction.TOOL_INPUT: "tools",
+}
 _ADDED = ("reasoning", "review_band", "threshold", "languages", "applies_to", "refusals")
 _ADDED_TO_CATEGORIES = ("parent", "threshold", "examples", "refusals")
 
@@ -81,7 +88,7 @@ class Policy:
     """The score from which a side counts as unsafe; ``None`` goes by the model's label."""
     languages: tuple[str, ...] = ()
     applies_to: tuple[str, ...] | None = None
-    """Of input, output and tools; ``None``: input and output."""
+    """Of input, output and tools; ``None``: all of them."""
     refusals: ByLanguage = ()
 
     def __post_init__(self) -> None:
@@ -107,15 +114,15 @@ class Policy:
 
     def sides(self, direction: Direction) -> tuple[Side, ...]:
         """Return the sides a rail in *direction* decides on."""
-        return self.input_sides if direction is Direction.INPUT else self.output_sides
+        return self.input_sides if direction.to_the_model else self.output_sides
 
     def category(self, name: str) -> PolicyCategory | None:
         """Return the category called *name*."""
         return next((category for category in self.categories if category.name == name), None)
 
     def applies(self, direction: Direction) -> bool:
-        """Return whether a rail in *direction* may decide by this policy."""
-        return self.applies_to is None or direction.value in self.applies_to
+        """Return whether a rail in *direction* may decide by this policy; retrieved text counts as input."""
+        return self.applies_to is None or _APPLIES[direction] in self.applies_to
 
     @property
     def scores_categories(self) -> bool:

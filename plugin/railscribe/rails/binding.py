@@ -5,8 +5,9 @@ Rules
 1. An action never raises into the host, cancelling apart: NeMo would log the whole conversation. Whatever
    fails refuses, with the cause ``not_run``, and is logged without content.
 2. What was refused or let through has a record; where the record itself could not be made durable, the rail
-   refuses whatever the settings say.
+   refuses whatever the switches say, but for a rail that only observes.
 3. The actions are bound to their app when it is built, because the streaming path injects no parameters.
+4. What was retrieved is judged chunk by chunk, and chunks that are refused are withheld from the model.
 """
 
 from __future__ import annotations
@@ -22,17 +23,22 @@ from nemoguardrails.actions import action
 from nemoguardrails.actions.rail_outcome import RailOutcome
 
 from railscribe.errors import RailscribeError
-from railscribe.guard import Caller, Guard
+from railscribe.guard import Guard
+from railscribe.identity import current_identity
 from railscribe.language import told
-from railscribe.policy import Policy, refusals_of
-from railscribe.rails.configuration import Configuration
-from railscribe.rails.turns import Events, host_turns, read_exchange
+from railscribe.policy import refusals_of
+from railscribe.rails.answers import answer_without_record, outcome_of, retrieval_outcome
+from railscribe.rails.configuration import Configuration, flow_of
+from railscribe.rails.turns import Events, chunks_of, host_turns, read_exchange
+from railscribe.recording import Caller
 from railscribe.standing import StandingGuard
-from railscribe.values import Cause, Direction, Enforcement, Exchange, Outcome, Record
+from railscribe.values import Cause, Direction, Enforcement, Exchange
+from railscribe.verdict_cache import VerdictCache
 
 logger = logging.getLogger(__name__)
 
 _HOST = f"nemoguardrails {version('nemoguardrails')}"
+_CHUNKS_AT_ONCE = 8
 
 
 def init(app: LLMRails) -> None:
@@ -52,16 +58,21 @@ def init(app: LLMRails) -> None:
 def attach(app: LLMRails, guard: Guard, configuration: Configuration | None = None) -> None:
     """Give *app* rails that check with *guard*: in a test, say, one with a scripted engine."""
     rails = Rails(guard, configuration or Configuration.of(app.config))
-    app.register_action(rails.check_input)
-    app.register_action(rails.check_output)
+    for each in (
+        *(rails.check_input, rails.check_output, rails.check_retrieval),
+        *(rails.check_tool_output, rails.check_tool_input),
+    ):
+        app.register_action(each)
 
 
 class Rails:
-    """The input and the output rail of one app."""
+    """The rails of one app."""
 
     def __init__(self, guard: Guard, configuration: Configuration) -> None:
         self.guard = guard
         self.configuration = configuration
+        # NeMo shows a rail a short streamed answer twice: as a chunk, and then as a whole.
+        self._streamed = VerdictCache(most=256, seconds=60.0) if configuration.streams else None
 
     @action(name="railscribe_check_input", is_system_action=True)  # type: ignore[untyped-decorator]
     async def check_input(
@@ -85,10 +96,60 @@ class Rails:
         """Judge the bot's message."""
         return await self._answer(Direction.OUTPUT, context or {}, events, policy)
 
-    async def _answer(
-        self, direction: Direction, context: Mapping[str, Any], events: Events | None, policy: str | None
+    @action(name="railscribe_check_retrieval", is_system_action=True)  # type: ignore[untyped-decorator]
+    async def check_retrieval(
+        self,
+        context: Mapping[str, Any] | None = None,
+        events: Events | None = None,
+        policy: str | None = None,
+        chunks: object = None,
+        **_: object,
     ) -> RailOutcome:
-        caller = Caller(rail=_flow(direction) + (" (chunk)" if events is None else ""), host=_HOST)
+        """Judge what was retrieved; what may be used of it is the outcome's ``kept``."""
+        retrieved = chunks_of(context or {}, chunks)
+        turn = asyncio.Semaphore(_CHUNKS_AT_ONCE)
+
+        async def judged(chunk: object) -> RailOutcome:
+            async with turn:
+                return await self._answer(Direction.RETRIEVAL, context or {}, events or (), policy, chunk)
+
+        return retrieval_outcome(retrieved, await asyncio.gather(*map(judged, retrieved)))
+
+    @action(name="railscribe_check_tool_output", is_system_action=True)  # type: ignore[untyped-decorator]
+    async def check_tool_output(
+        self,
+        context: Mapping[str, Any] | None = None,
+        events: Events | None = None,
+        policy: str | None = None,
+        tool_calls: object = None,
+        **_: object,
+    ) -> RailOutcome:
+        """Judge the calls that the model wants to make, together."""
+        calls = tool_calls if tool_calls is not None else (context or {}).get("tool_calls")
+        return await self._answer(Direction.TOOL_OUTPUT, context or {}, events or (), policy, calls)
+
+    @action(name="railscribe_check_tool_input", is_system_action=True)  # type: ignore[untyped-decorator]
+    async def check_tool_input(
+        self,
+        context: Mapping[str, Any] | None = None,
+        events: Events | None = None,
+        policy: str | None = None,
+        tool_message: object = None,
+        **_: object,
+    ) -> RailOutcome:
+        """Judge what a tool answered."""
+        message = tool_message if tool_message is not None else (context or {}).get("tool_message")
+        return await self._answer(Direction.TOOL_INPUT, context or {}, events or (), policy, message)
+
+    async def _answer(
+        self,
+        direction: Direction,
+        context: Mapping[str, Any],
+        events: Events | None,
+        policy: str | None,
+        given: object = None,
+    ) -> RailOutcome:
+        caller = Caller(rail=flow_of(direction) + (" (chunk)" if events is None else ""), host=_HOST)
         if (
             direction is Direction.OUTPUT
             and events is None
@@ -96,10 +157,10 @@ class Rails:
         ):
             return RailOutcome.allow(reason="the rail's own refusal")
         try:
-            return await self._check(direction, context, events, policy, caller)
+            return await self._check(direction, context, events, policy, given, caller)
         except Exception as error:  # noqa: BLE001 - rule 1
             _log(caller, error)
-            return _refusal_without_record(self.guard.policy)
+            return answer_without_record(self.guard.policy, enforced=self._enforces(direction))
 
     async def _check(
         self,
@@ -107,12 +168,14 @@ class Rails:
         context: Mapping[str, Any],
         events: Events | None,
         name: str | None,
+        given: object,
         caller: Caller,
     ) -> RailOutcome:
-        policy, on_undecided = self.guard.policy, self.configuration.on_undecided[direction]
-        exchange = Exchange(user="", response=None if direction is Direction.INPUT else "")
+        switches, policy = self.configuration.switches[direction], self.guard.policy
+        on_undecided = switches.on_undecided
+        exchange = Exchange(user="", response=None if direction.to_the_model else "")
         try:
-            turns = host_turns(direction, context, events)
+            turns = host_turns(direction, context, events, given)
             # Decoding a picture takes its time.
             exchange, problem = await asyncio.to_thread(read_exchange, turns, self.guard.settings)
             policy = await self.guard.policy_for(self.configuration.reference(name))
@@ -129,13 +192,20 @@ class Rails:
             direction=direction,
             policy=policy,
             on_undecided=on_undecided,
+            rollout=switches.enforced(self.guard.settings),
             caller=caller,
             problem=problem,
+            verdicts=self._streamed if direction is Direction.OUTPUT else None,
         )
         # On a thread: the user's language may have to be found.
         refused = record.enforcement is Enforcement.REFUSED
         refusal = await asyncio.to_thread(told, policy, record) if refused else policy.refusal
-        return _outcome(record, policy, refusal)
+        return outcome_of(record, policy, refusal)
+
+    def _enforces(self, direction: Direction) -> bool:
+        """Whether what cannot even be recorded is refused; without a record it falls by no id of its own."""
+        rollout = self.configuration.switches[direction].enforced(self.guard.settings)
+        return rollout.enforces(current_identity(), "")
 
     def _is_own_refusal(self, bot_message: object) -> bool:
         # A stream carries the input rail's refusal past the output rail, where it would be judged once more.
@@ -143,47 +213,7 @@ class Rails:
         return isinstance(bot_message, str) and any(bot_message in refusals_of(policy) for policy in policies)
 
 
-def _flow(direction: Direction) -> str:
-    return f"railscribe check {direction.value}"
-
-
-def _outcome(record: Record, policy: Policy, refusal: str) -> RailOutcome:
-    decision = record.decision
-    refused = record.enforcement is Enforcement.REFUSED
-    why = ", ".join(decision.categories) or (decision.cause.value if decision.cause else "")
-    reason = f"{decision.outcome.value}: {why}" if why else decision.outcome.value
-    metadata = {
-        "record_id": record.id,
-        "outcome": decision.outcome.value,
-        "enforcement": record.enforcement.value,
-        "cause": decision.cause.value if decision.cause else None,
-        "categories": list(decision.categories),
-        "rule": decision.rule,
-        "policy": policy.name,
-        "policy_digest": policy.digest,
-        "refusal": refusal,
-        "message": f"The {record.direction.value} was refused under the policy {policy.name} ({reason}).",
-    }
-    return (RailOutcome.block if refused else RailOutcome.allow)(reason=reason, metadata=metadata)
-
-
-def _refusal_without_record(policy: Policy) -> RailOutcome:
-    metadata: dict[str, object] = {
-        "record_id": None,
-        "outcome": Outcome.UNDECIDED.value,
-        "enforcement": Enforcement.REFUSED.value,
-        "cause": Cause.NOT_RUN.value,
-        "categories": [],
-        "rule": "",
-        "policy": policy.name,
-        "policy_digest": policy.digest,
-        "refusal": policy.refusal,
-        "message": "Refused, for the check could not be run and recorded.",
-    }
-    return RailOutcome.block(reason="undecided: not_run", metadata=metadata)
-
-
 def _log(caller: Caller, error: Exception) -> None:
     # Our own messages carry no content; of a foreign one only the type is repeated.
     what = str(error) if isinstance(error, RailscribeError) else f"a bug ({type(error).__name__})."
-    logger.error("%s refuses, for the check could not be run: %s", caller.rail, what)
+    logger.error("%s could not run its check: %s", caller.rail, what)
