@@ -58,6 +58,7 @@ ROOMS = {
     "pyarrow": {"audit"},
     "nemoguardrails": {"rails", "cli", "policy"},
     "langchain_core": {"langchain"},
+    "langgraph": {"langchain"},
     "typer": {"cli"},
     "rich": {"cli"},
 }

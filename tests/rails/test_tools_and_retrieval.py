@@ -11,7 +11,8 @@ from nemoguardrails.actions.actions import ActionResult
 from nemoguardrails.context import tool_calls_var
 from nemoguardrails.types import LLMResponse, LLMResponseChunk, ToolCall, ToolCallFunction
 
-from railscribe.rails.turns import calls_text, chunks_of
+from railscribe.parts import calls_text
+from railscribe.rails.turns import chunks_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

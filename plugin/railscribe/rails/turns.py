@@ -14,14 +14,13 @@ Rules
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nemoguardrails.context import raw_llm_request
 
-from railscribe.parts import Turn, join_turns, read_turn
+from railscribe.parts import Turn, calls_text, join_turns, read_turn
 from railscribe.settings import Settings
 from railscribe.values import Cause, Direction, Exchange
 
@@ -63,29 +62,6 @@ def read_exchange(turns: HostTurns, settings: Settings) -> tuple[Exchange, Cause
     bot = _read(turns.bot, settings)
     problem = bot.problem or user.problem or (Cause.MODALITY if bot.images else None)
     return Exchange(user=user.text, response=bot.text, images=user.images + bot.images), problem
-
-
-def calls_text(calls: object) -> object:
-    """Return *calls* as text, a line a call: its name and its arguments as JSON; something else as it is."""
-    if isinstance(calls, str) or not isinstance(calls, Sequence):
-        return calls
-    return "\n".join(_call_text(call) for call in calls)
-
-
-def _call_text(call: object) -> str:
-    fields = call if isinstance(call, Mapping) else getattr(call, "__dict__", {})
-    function = fields.get("function", fields)
-    function = function if isinstance(function, Mapping) else getattr(function, "__dict__", {})
-    name = function.get("name")
-    arguments: object = next(
-        (function[key] for key in ("arguments", "args") if function.get(key) is not None), {}
-    )
-    if not isinstance(name, str):
-        # Nothing is dropped in silence: what has no name is judged by what it says of itself.
-        return json.dumps(call, ensure_ascii=False, default=str)
-    if not isinstance(arguments, str):
-        arguments = json.dumps(arguments, ensure_ascii=False, default=str)
-    return f"{name}({arguments})"
 
 
 def chunks_of(context: Mapping[str, Any], given: object = None) -> list[object]:
