@@ -37,7 +37,12 @@ def graft(
         flow = flow_of(direction) + (f" $policy={_absolute(policy)}" if policy else "")
         flows[direction.value] = {"flows": [flow]}
     ours = {"import_paths": [rails_path()], "models": [], "rails": flows}
-    return RailsConfig.from_content(yaml_content=yaml.safe_dump(ours)) + config
+    grafted = config + RailsConfig.from_content(yaml_content=yaml.safe_dump(ours))
+    for name, listed in flows.items():
+        rail = getattr(grafted.rails, name)
+        # What ours refuses need not be looked at by anything else.
+        rail.flows = [*listed["flows"], *(flow for flow in rail.flows if flow not in listed["flows"])]
+    return grafted
 
 
 def _absolute(policy: str) -> str:
