@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -64,6 +65,18 @@ async def test_a_repeat_asks_nobody_and_has_a_record_that_says_so(database_url: 
     kept = guard.store.record(second.id)
     assert (kept["repeats"], kept["decision"]["outcome"]) == (first.id, "block")
     assert kept["completion"]["finish_reason"] is None  # no engine replied
+
+
+async def test_of_two_that_come_at_once_one_is_judged(database_url: str) -> None:
+    """The second waits for the first, and repeats it."""
+    engine = ScriptedEngine([UNSAFE])
+    guard = guard_with(database_url, engine, cache_verdicts=10)
+
+    records = await asyncio.gather(*(guard.check(THREAT) for _ in range(5)))
+
+    asked = [record for record in records if record.repeats is None]
+    assert len(asked) == 1
+    assert {record.repeats for record in records if record.repeats} == {asked[0].id}
 
 
 async def test_a_third_check_names_the_one_that_was_judged(database_url: str) -> None:

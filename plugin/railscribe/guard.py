@@ -19,8 +19,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 
 from railscribe.admission import direction_of, refuse_unscored, undecidable, unjudgeable
@@ -62,6 +62,20 @@ logger = logging.getLogger(__name__)
 
 _NO_RAIL = Caller()
 _PROBE_OF_MODE = {Mode.POLICY: ProbeName.POLICY, Mode.TAXONOMY: ProbeName.TAXONOMY}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _How:
+    """What one check goes by, all defaults filled in."""
+
+    direction: Direction
+    policy: Policy
+    identity: Identity
+    on_undecided: OnUndecided
+    rollout: Rollout
+    caller: Caller
+    part: StreamPart | None
+    verdicts: VerdictCache | None
 
 
 class Guard:
@@ -192,16 +206,38 @@ class Guard:
         """
         identity = identity or current_identity()
         policy = await self.policy_for(policy, identity)
-        direction = direction or direction_of(exchange)
+        verdicts = verdicts or self._verdicts
+        how = _How(
+            direction=direction or direction_of(exchange),
+            policy=policy,
+            identity=identity,
+            on_undecided=on_undecided or self.settings.on_undecided,
+            rollout=rollout or self._rollout,
+            caller=caller,
+            part=part,
+            verdicts=verdicts,
+        )
+        turn = verdicts.turn(exchange, policy.digest, identity.tenant) if verdicts else nullcontext()
+        async with turn:
+            return await self._check(exchange, how, flags, reasoning, problem)
+
+    async def _check(
+        self,
+        exchange: Exchange,
+        how: _How,
+        flags: Flags | None,
+        reasoning: ReasoningPlan | None,
+        problem: Cause | None,
+    ) -> Record:
+        """Steps (1) to (6)."""
+        policy, identity, direction = how.policy, how.identity, how.direction
         plan = reasoning or self._plan(policy, flags)
         flags = replace(flags or Flags(), thinking=plan.thinks_at_once)
         problem = undecidable(policy, direction, self.engine) or problem
         problem = problem or unjudgeable(exchange, direction, self.settings)
-        rollout = rollout or self._rollout
         record_id, checked_at = new_id()
         stages = Stages()
-        verdicts = verdicts or self._verdicts
-        ask = partial(self._ask, exchange, policy, direction, identity, stages, verdicts)
+        ask = partial(self._ask, exchange, policy, direction, identity, stages, how.verdicts)
         first = await ask(flags, problem)
         band = policy.review_band or self.settings.reasoning_band
         applies = first.replied and plan.applies(record_id, first.decision, first.sides, band)
@@ -215,8 +251,8 @@ class Guard:
             checked_at=checked_at,
             identity=identity,
             direction=direction,
-            rail=caller.rail,
-            host=caller.host,
+            rail=how.caller.rail,
+            host=how.caller.host,
             exchange=exchange,
             rendering=final.rendering,
             engine=self._engine_info(final.rendering, identity, judgement.completion),
@@ -227,8 +263,8 @@ class Guard:
             decision=decision,
             enforcement=enforcement_of(
                 decision,
-                on_undecided or self.settings.on_undecided,
-                enforced=rollout.enforces(identity, record_id),
+                how.on_undecided,
+                enforced=how.rollout.enforces(identity, record_id),
             ),
             image=together(judgement.readings),
             readings=judgement.readings,
@@ -241,15 +277,15 @@ class Guard:
                 sides=first.sides + (thought.sides if thought else []),
                 band=band,
             ),
-            rollout=rollout.name,
-            part=part,
+            rollout=how.rollout.name,
+            part=how.part,
             repeats=judgement.repeats,
         )
         # Shielded: a record once begun is finished, whoever stops waiting for it.
         await asyncio.shield(asyncio.to_thread(self.store.append, record))
         if judgement.cancelled is not None:
             raise judgement.cancelled
-        self._remember(verdicts, exchange, first, identity, record_id)
+        self._remember(how.verdicts, exchange, first, identity, record_id)
         if record.reasoning is Reasoning.DEFERRED:
             await self._deferred.submit(record, partial(self._think, record, policy))
         return record

@@ -27,6 +27,9 @@ from railscribe.values import Reasoning
 EngineName = Literal["embedded", "transformers", "openai_compatible"]
 
 
+IdentityField = Literal["tenant", "session", "request", "subject", "language"]
+
+
 class Settings(BaseSettings):
     """Everything that can be configured, with its default."""
 
@@ -47,6 +50,11 @@ class Settings(BaseSettings):
     rollout: str = "enforce"
     """``enforce``; ``observe``, which lets everything through and writes down what would have been refused; or a
     percentage such as ``25%``, which enforces for that share of the sessions (docs/rollout.md)."""
+    identity_headers: dict[IdentityField, str] = {}
+    """For NeMo Guardrails' server: which request headers say on whose behalf a check runs, such as ``{tenant:
+    X-Tenant, session: X-Session-Id}``. None are believed by default: a client writes what it likes."""
+    quote_record: bool = False
+    """Whether a refusal ends with its record's id, so that whoever was refused can quote it."""
     cache_verdicts: int = Field(default=0, ge=0)
     """Verdicts to remember, so that what was judged is not judged again within a tenant; each repeat has a record
     that names the check it repeats. None by default."""

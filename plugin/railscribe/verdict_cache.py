@@ -12,12 +12,14 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Lock
+from weakref import WeakValueDictionary
 
 from cachetools import TTLCache
 
@@ -62,7 +64,22 @@ class VerdictCache:
 
     def __init__(self, *, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._judgements: TTLCache[Question, Judgement] = TTLCache(most, seconds, timer=clock)
+        self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self._lock = Lock()
+
+    def turn(self, exchange: Exchange, policy_digest: str, tenant: str) -> asyncio.Lock:
+        """Return what lets checks of the same content under the same policy go one after the other.
+
+        Of two that come at once the second finds what the first was told. It is for one event loop.
+        """
+        images = [(image.digest, image.url, image.frame) for image in exchange.images]
+        alike = json.dumps([tenant, policy_digest, exchange.user, exchange.response, images])
+        key = hashlib.sha256(alike.encode()).digest()
+        with self._lock:
+            turn = self._turns.get(key)
+            if turn is None:
+                turn = self._turns[key] = asyncio.Lock()
+            return turn
 
     def get(self, question: Question) -> Judgement | None:
         """Return what was judged, marked with the check that it repeats."""

@@ -22,14 +22,15 @@ from nemoguardrails.actions.rail_outcome import RailOutcome
 
 from railscribe.errors import RailscribeError
 from railscribe.guard import Guard
-from railscribe.identity import current_identity
 from railscribe.language import told
 from railscribe.policy import refusals_of
 from railscribe.rails.answers import answer_without_record, outcome_of, retrieval_outcome
 from railscribe.rails.configuration import Configuration, flow_of
+from railscribe.rails.identities import identity_here
+from railscribe.rails.streams import Streams
 from railscribe.rails.turns import Events, chunks_of, host_turns, read_exchange
 from railscribe.recording import Caller
-from railscribe.values import Cause, Direction, Enforcement, Exchange
+from railscribe.values import Cause, Direction, Enforcement, Exchange, Identity, StreamPart
 from railscribe.verdict_cache import VerdictCache
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Rails:
         self.configuration = configuration
         # NeMo shows a rail a short streamed answer twice: as a chunk, and then as a whole.
         self._streamed = VerdictCache(most=256, seconds=60.0) if configuration.streams else None
+        self._streams = Streams() if configuration.streams else None
 
     @action(name="railscribe_check_input", is_system_action=True)  # type: ignore[untyped-decorator]
     async def check_input(
@@ -153,16 +155,22 @@ class Rails:
         caller: Caller,
     ) -> RailOutcome:
         switches, policy = self.configuration.switches[direction], self.guard.policy
+        identity = identity_here(self.guard.settings)
         on_undecided = switches.on_undecided
         exchange = Exchange(user="", response=None if direction.to_the_model else "")
         try:
             turns = host_turns(direction, context, events, given)
             # Decoding a picture takes its time.
             exchange, problem = await asyncio.to_thread(read_exchange, turns, self.guard.settings)
-            policy = await self.guard.policy_for(self.configuration.reference(name))
+            policy = await self.guard.policy_for(self.configuration.reference(name), identity)
         except asyncio.CancelledError:
             await self.guard.check(
-                exchange, direction=direction, policy=policy, caller=caller, problem=Cause.CANCELLED
+                exchange,
+                direction=direction,
+                policy=policy,
+                identity=identity,
+                caller=caller,
+                problem=Cause.CANCELLED,
             )
             raise
         except Exception as error:  # noqa: BLE001 - rule 1, and it goes on record
@@ -172,21 +180,33 @@ class Rails:
             exchange,
             direction=direction,
             policy=policy,
+            identity=identity,
             on_undecided=on_undecided,
             rollout=switches.enforced(self.guard.settings),
             caller=caller,
             problem=problem,
+            part=self._part(direction, exchange, identity, is_chunk=events is None),
             verdicts=self._streamed if direction is Direction.OUTPUT else None,
         )
         # On a thread: the user's language may have to be found.
         refused = record.enforcement is Enforcement.REFUSED
         refusal = await asyncio.to_thread(told, policy, record) if refused else policy.refusal
+        if self.guard.settings.quote_record:
+            refusal = f"{refusal} ({record.id})"
         return outcome_of(record, policy, refusal)
+
+    def _part(
+        self, direction: Direction, exchange: Exchange, identity: Identity, *, is_chunk: bool
+    ) -> StreamPart | None:
+        if self._streams is None or direction is not Direction.OUTPUT:
+            return None
+        tie = self._streams.chunk if is_chunk else self._streams.whole
+        return tie(identity.tenant, exchange.user, exchange.response or "")
 
     def _enforces(self, direction: Direction) -> bool:
         """Whether what cannot even be recorded is refused; without a record it falls by no id of its own."""
         rollout = self.configuration.switches[direction].enforced(self.guard.settings)
-        return rollout.enforces(current_identity(), "")
+        return rollout.enforces(identity_here(self.guard.settings), "")
 
     def _is_own_refusal(self, bot_message: object) -> bool:
         # A stream carries the input rail's refusal past the output rail, where it would be judged once more.
