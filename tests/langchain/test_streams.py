@@ -15,7 +15,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
 
-from railscribe.langchain import GuardObserver, GuardRunnable, RefusedError
+from railscribe.langchain import GuardDocuments, GuardObserver, GuardRunnable, RefusedError
 from railscribe.standing import StandingGuard
 
 REFUSAL = "I'm sorry, I can't help with that."
@@ -108,6 +108,15 @@ class Library(BaseRetriever):
 def echo(text: str) -> str:
     """Say it again."""
     return text
+
+
+async def test_refused_documents_are_withheld(guard: StandingGuard, recorded: Records) -> None:
+    """The others go on in their order, each with a record of its own."""
+    chain = Library() | GuardDocuments(guard)
+
+    assert [each.page_content for each in await chain.ainvoke("when?")] == ["Opening hours"]
+    assert [each.page_content for each in await asyncio.to_thread(chain.invoke, "when?")] == ["Opening hours"]
+    assert {(r["direction"], r["rail"]) for r in recorded()} == {("retrieval", "langchain retrieval")}
 
 
 def test_the_observer_records_everything_and_blocks_nothing(guard: StandingGuard, recorded: Records) -> None:

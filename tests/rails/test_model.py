@@ -201,6 +201,7 @@ def test_rails_are_grafted_before_those_of_the_configuration(
     grafted = graft(config_of_theirs, policy="default")
 
     assert grafted.rails.input.flows == ["railscribe check input $policy=default", "shout"]
+    assert grafted.passthrough is True
     app = LLMRails(grafted, llm=MainModel("fine"))
     configuration = Configuration.of(app.config)
     engine = ScriptedEngine(judge)

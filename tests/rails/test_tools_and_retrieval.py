@@ -84,7 +84,7 @@ def test_a_harmless_call_leaves(host: Callable[..., Host]) -> None:
     reply = asked_with(app, "Paris", [{"role": "user", "content": "weather?"}])
 
     assert [call["function"]["name"] for call in reply["tool_calls"]] == ["get_weather"]
-    assert app.texts() == [("weather?", 'get_weather({"city": "Paris"})')]
+    assert app.texts() == [("weather?", 'Calling the tool get_weather with city "Paris".')]
     (record,) = app.records()
     assert (record["direction"], record["rail"]) == ("tool_output", "railscribe check tool output")
     assert record["decision"]["sides"] == ["response"]
@@ -212,8 +212,13 @@ def test_a_v2_flow_awaits_the_rails_that_the_host_has_no_hooks_for(host: Callabl
 @pytest.mark.parametrize(
     ("calls", "text"),
     [
-        ([CALL], 'get_weather({"city": "Paris"})'),
-        ([{"name": "a", "args": {"x": 1}}, {"name": "b", "args": {}}], 'a({"x": 1})\nb({})'),
+        ([CALL], 'Calling the tool get_weather with city "Paris".'),
+        (
+            [{"name": "a", "args": {"x": 1, "y": ["é"]}}, {"name": "b", "args": {}}],
+            'Calling the tool a with x 1, y ["é"].\nCalling the tool b.',
+        ),
+        ([{"name": "a", "args": "not {json"}], "Calling the tool a with not {json."),
+        ([{"name": "a", "args": "[1, 2]"}], "Calling the tool a with [1, 2]."),
         ([{"what": "is this"}], '{"what": "is this"}'),
         ("written out", "written out"),
         (7, 7),

@@ -7,6 +7,7 @@ chain = prompt | guard_in | llm | guard_out
 from typing import TYPE_CHECKING, Any
 
 from railscribe.errors import MissingExtraError
+from railscribe.langchain.documents import GuardDocuments
 from railscribe.langchain.observer import GuardObserver
 from railscribe.langchain.runnable import GuardedModel, GuardRunnable
 from railscribe.langchain.turns import RefusedError
@@ -14,7 +15,14 @@ from railscribe.langchain.turns import RefusedError
 if TYPE_CHECKING:
     from railscribe.langchain.middleware import GuardMiddleware
 
-__all__ = ["GuardMiddleware", "GuardObserver", "GuardRunnable", "GuardedModel", "RefusedError"]
+__all__ = [
+    "GuardDocuments",
+    "GuardMiddleware",
+    "GuardObserver",
+    "GuardRunnable",
+    "GuardedModel",
+    "RefusedError",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
-from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage
@@ -29,7 +28,14 @@ from railscribe.errors import UsageError
 from railscribe.guard import Guard
 from railscribe.langchain.checking import Checker
 from railscribe.langchain.streams import guarded_answer
-from railscribe.langchain.turns import RefusedError, identity_of, replacement, response_turn, user_turn
+from railscribe.langchain.turns import (
+    RefusedError,
+    identity_of,
+    replacement,
+    response_turn,
+    run_of,
+    user_turn,
+)
 from railscribe.parts import Turn
 from railscribe.policy import Policy
 from railscribe.rollout import OnUndecided
@@ -126,10 +132,10 @@ class GuardRunnable(Runnable[Any, Any]):
     async def _apass(
         self, value: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig
     ) -> Any:
-        return await self._passed(value, identity_of(config, _run(run_manager)))
+        return await self._passed(value, identity_of(config, run_of(run_manager)))
 
     def _pass(self, value: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig) -> Any:
-        return run_sync(self._passed(value, identity_of(config, _run(run_manager))))
+        return run_sync(self._passed(value, identity_of(config, run_of(run_manager))))
 
     async def _passed(self, value: Any, identity: Identity) -> Any:
         try:
@@ -146,7 +152,7 @@ class GuardRunnable(Runnable[Any, Any]):
     async def _streamed(
         self, items: AsyncIterator[Any], run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig
     ) -> AsyncIterator[Any]:
-        identity = identity_of(config, _run(run_manager))
+        identity = identity_of(config, run_of(run_manager))
         answer = guarded_answer(self._checker, items, Turn(text=""), identity)
         async for item in _ending(answer, self.exit_behavior):
             yield item
@@ -205,7 +211,7 @@ class GuardedModel(Runnable[Any, Any]):
     def _answer(
         self, value: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Any:
-        identity = identity_of(config, _run(run_manager))
+        identity = identity_of(config, run_of(run_manager))
         child = patch_config(config, callbacks=run_manager.get_child())
         try:
             user = run_sync(self._admitted(value, identity))
@@ -218,7 +224,7 @@ class GuardedModel(Runnable[Any, Any]):
     async def _aanswer(
         self, value: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Any:
-        identity = identity_of(config, _run(run_manager))
+        identity = identity_of(config, run_of(run_manager))
         child = patch_config(config, callbacks=run_manager.get_child())
         try:
             user = await self._admitted(value, identity)
@@ -235,7 +241,7 @@ class GuardedModel(Runnable[Any, Any]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
-        identity = identity_of(config, _run(run_manager))
+        identity = identity_of(config, run_of(run_manager))
         child = patch_config(config, callbacks=run_manager.get_child())
 
         async def answer() -> AsyncIterator[Any]:
@@ -282,8 +288,3 @@ async def _apart(items: Iterator[Any]) -> AsyncIterator[Any]:
     end = object()
     while (item := await asyncio.to_thread(next, items, end)) is not end:
         yield item
-
-
-def _run(manager: AsyncCallbackManagerForChainRun | CallbackManagerForChainRun) -> UUID:
-    """Return the id of the whole chain's run, the same for every guard in it."""
-    return manager.parent_run_id or manager.run_id

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
@@ -109,6 +110,11 @@ def identity_of(config: RunnableConfig, run: UUID | str | None) -> Identity:
     if run is not None:
         named.setdefault("request", str(run))
     return Identity(**named)
+
+
+def run_of(manager: AsyncCallbackManagerForChainRun | CallbackManagerForChainRun) -> UUID:
+    """Return the id of the whole chain's run, the same for every guard in it."""
+    return manager.parent_run_id or manager.run_id
 
 
 def replacement(value: object, text: str) -> object:

@@ -37,7 +37,8 @@ def graft(
         flow = flow_of(direction) + (f" $policy={_absolute(policy)}" if policy else "")
         flows[direction.value] = {"flows": [flow]}
     ours = {"import_paths": [rails_path()], "models": [], "rails": flows}
-    grafted = config + RailsConfig.from_content(yaml_content=yaml.safe_dump(ours))
+    # What both of two joined configurations say, the second one says.
+    grafted = RailsConfig.from_content(yaml_content=yaml.safe_dump(ours)) + config
     for name, listed in flows.items():
         rail = getattr(grafted.rails, name)
         # What ours refuses need not be looked at by anything else.
