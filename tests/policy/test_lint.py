@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from railscribe.policy import ready_policies
+from railscribe.policy import ready_policies, wording
 from railscribe.policy.diagnostics import Severity
 from railscribe.policy.lint import Reader, lint
 from railscribe.policy.load import read_document
@@ -183,18 +185,56 @@ def test_the_ready_policies_are_clean(name: str) -> None:
     ] == []
 
 
-def test_ten_thousand_clauses_are_compared_in_a_time_that_grows_with_their_number() -> None:
-    """Near-duplicates are looked for among what shares rare words, not among all pairs."""
+FORMS: dict[str, Callable[[int], str]] = {
+    "one rare word each": lambda n: f"Requests about subject{n} handled by office{n % 97} on floor{n % 13}",
+    "three words": lambda n: f"Selling product{n % 101} abroad{n % 103}",
+    "five of a few words": lambda n: " ".join(f"word{n // 7**power % 7 + 7 * power}" for power in range(5)),
+    "four or five words": lambda n: (
+        f"Goods{n % 11} thing{n % 97} place{n % 89} time{n % 83}" + " more" * (n % 2)
+    ),
+    "alike, all of them": lambda n: f"subject{n} red green blue white black brown grey pink teal",
+}
 
-    def seconds(count: int) -> float:
-        texts = [
-            f"Requests about subject{n} handled by office{n % 97} on floor{n % 13}" for n in range(count)
-        ]
-        began = time.process_time()
-        assert list(near_duplicates(texts)) == []
-        return time.process_time() - began
 
-    seconds(500)  # warm
-    small, large = min(seconds(1000) for _ in range(3)), seconds(10_000)
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_clauses_are_compared_in_a_number_that_grows_with_theirs(
+    form: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Near-duplicates are looked for among what shares rare words, and each text is compared with few of those."""
+    compared = 0
+    compare = wording.alike
 
-    assert large < 70 * small  # ten times as many; comparing all pairs would take a hundred times as long
+    def counting(one: frozenset[str], other: frozenset[str]) -> bool:
+        nonlocal compared
+        compared += 1
+        return compare(one, other)
+
+    monkeypatch.setattr(wording, "alike", counting)
+
+    def comparisons(count: int) -> int:
+        nonlocal compared
+        compared = 0
+        list(near_duplicates([form(n) for n in range(count)]))
+        return compared
+
+    assert comparisons(5000) <= 12 * max(comparisons(500), 500)  # all pairs would be a hundred times as many
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.lists(st.sampled_from([f"w{n}" for n in range(14)]), min_size=1, max_size=14).map(" ".join),
+        max_size=30,
+    )
+)
+def test_what_repeats_an_earlier_text_is_found(texts: list[str]) -> None:
+    """Looking among rare words finds a text's likes where comparing all pairs does, and only likes."""
+    sets = wording.stems_of(texts)
+    expected = [
+        later for later in range(len(texts)) if any(wording.alike(sets[later], each) for each in sets[:later])
+    ]
+
+    found = list(near_duplicates(texts))
+
+    assert sorted(later for _, later in found) == expected
+    assert all(earlier < later and wording.alike(sets[earlier], sets[later]) for earlier, later in found)

@@ -9,8 +9,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from math import ceil
+from itertools import islice, pairwise
 
 _WORD = re.compile(r"[^\W_]+(?:['\N{RIGHT SINGLE QUOTATION MARK}][^\W_]+)?")
 _STOP = frozenset(
@@ -21,8 +20,11 @@ _STOP = frozenset(
         "who whose why will with would you"
     ).split()
 )
-_ALIKE = 0.8
-"""Share of their words that near-duplicates have in common."""
+_ALIKE = 4, 5
+"""Share of their words that near-duplicates have in common, as a fraction: what is rounded up must be exact."""
+_MOST_COMPARED = 100
+"""Texts that one is compared with. So many share their rarer words only where a text is a form filled in."""
+_LONGEST_NAME = 80
 
 
 def stems(text: str) -> tuple[str, ...]:
@@ -53,36 +55,99 @@ def share(part: str, whole: str) -> float:
 
 
 def near_duplicates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield pairs of places in *texts* whose wordings are nearly alike, each pair once, the earlier place first.
+    """Yield pairs of places in *texts* whose wordings are nearly alike: each later place with one that it repeats.
 
-    Two texts of which four fifths of the words agree share at least one of their rarer words, so each is compared
-    with those alone: ten thousand take seconds, not hours.
+    What is written the same comes first, then the same words, then four fifths of them. Each text is compared with
+    a few of those that share its rarer words, so ten thousand take seconds, not hours.
     """
-    found = set(_of_like_words(texts)) | set(_of_like_letters(texts))
-    yield from sorted(found)
+    seen = _Seen(stems_of(texts))
+    repeated = dict(_of_like_letters(texts))
+    for place, text in enumerate(texts):
+        found = seen.like(place, text)
+        if found is not None:
+            repeated[place] = found
+        seen.add(place, text)
+    yield from sorted((earlier, place) for place, earlier in repeated.items())
 
 
-def _of_like_words(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    sets = [frozenset(stems(text)) or frozenset({text.casefold().strip()}) for text in texts]
-    frequency = Counter(word for words in sets for word in words)
-    holders: dict[str, list[int]] = {}
-    for place, words in enumerate(sets):
-        rarest = sorted(words, key=lambda word: (frequency[word], word))
-        # With more than this many words unshared, four fifths can no longer agree.
-        telling = rarest[: len(rarest) - ceil(_ALIKE * len(rarest)) + 1]
-        candidates = {other for word in telling for other in holders.get(word, ())}
-        for other in candidates:
-            together = len(words & sets[other])
-            if together / (len(words) + len(sets[other]) - together) >= _ALIKE:
-                yield other, place
-        for word in telling:
-            holders.setdefault(word, []).append(place)
+def stems_of(texts: Sequence[str]) -> list[frozenset[str]]:
+    """Return the meaning words of each of *texts*; of one that has none, the whole."""
+    return [frozenset(stems(text)) or frozenset({text.casefold().strip()}) for text in texts]
+
+
+class _Seen:
+    """The texts seen so far, found again by their rarer words.
+
+    Of two texts with n and m words, four fifths of them shared, at least ``_agreed(n, m)`` are. So the rarest word
+    that they share is among the first ``n - agreed + 1`` of the one, by rarity, and ``m - agreed + 1`` of the other.
+    """
+
+    def __init__(self, words: Sequence[frozenset[str]]) -> None:
+        self._words = words
+        self._frequency = Counter(word for each in words for word in each)
+        self._written: dict[str, int] = {}
+        self._same: dict[frozenset[str], int] = {}
+        self._holders: dict[tuple[str, int, int], list[int]] = {}
+
+    def add(self, place: int, text: str) -> None:
+        self._written.setdefault(text.casefold(), place)
+        if self._same.setdefault(self._words[place], place) != place:
+            return  # whoever is like it is like the earlier one
+        rarest = self._by_rarity(place)
+        size = len(rarest)
+        for position, word in enumerate(rarest[: size - _agreed(size, _least(size)) + 1]):
+            self._holders.setdefault((word, size, position), []).append(place)
+
+    def like(self, place: int, text: str) -> int | None:
+        """Return the place of a text seen that *text* repeats, the words of which are those of *place*."""
+        words = self._words[place]
+        same = self._written.get(text.casefold(), self._same.get(words))
+        if same is not None:
+            return same
+        candidates = islice(dict.fromkeys(self._candidates(place)), _MOST_COMPARED)
+        return next((other for other in candidates if alike(words, self._words[other])), None)
+
+    def _candidates(self, place: int) -> Iterator[int]:
+        rarest = self._by_rarity(place)
+        size = len(rarest)
+        for other_size in range(_least(size), size * _ALIKE[1] // _ALIKE[0] + 1):
+            agreed = _agreed(size, other_size)
+            if agreed == size == other_size:
+                continue  # those would be the same words
+            for word in rarest[: size - agreed + 1]:
+                for position in range(other_size - agreed + 1):
+                    yield from self._holders.get((word, other_size, position), ())
+
+    def _by_rarity(self, place: int) -> list[str]:
+        return sorted(self._words[place], key=lambda word: (self._frequency[word], word))
+
+
+def _agreed(size: int, other_size: int) -> int:
+    """Return how many words two texts of so many share at least, if they are alike."""
+    return -(-_ALIKE[0] * (size + other_size) // sum(_ALIKE))
+
+
+def _least(size: int) -> int:
+    """Return how many words a text has at least that is like one of *size*."""
+    return -(-_ALIKE[0] * size // _ALIKE[1])
+
+
+def alike(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether four fifths of the words of *one* and *other* are in both."""
+    return _ALIKE[1] * len(one & other) >= _ALIKE[0] * len(one | other)
 
 
 def _of_like_letters(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield short texts, such as names, that differ by a slip of the finger: neighbours in alphabetical order."""
-    short = sorted((text.casefold(), place) for place, text in enumerate(texts) if count_words(text) <= 4)
+    """Yield later and earlier place of short texts, such as names, that differ by a slip of the finger.
+
+    Only neighbours in alphabetical order are compared.
+    """
+    short = sorted(
+        (text.casefold(), place)
+        for place, text in enumerate(texts)
+        if len(text) <= _LONGEST_NAME and count_words(text) <= 4
+    )
     for (one, first), (other, second) in pairwise(short):
         same = len(one) > 4 and difflib.SequenceMatcher(None, one, other).ratio() >= 0.92
         if same and not any(char.isdigit() for char in one + other):
-            yield min(first, second), max(first, second)
+            yield max(first, second), min(first, second)
