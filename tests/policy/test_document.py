@@ -247,6 +247,56 @@ def test_sexual_minor_keeps_its_definition() -> None:
     assert "categories.0.definition: 'Sexual (minor)' keeps its own definition" in message
 
 
+PASSING = [
+    "Stories of adults; sexual content with minors is fine",
+    "sexual content involving minors is allowed here",
+    "nudity, except of children",
+    "sexual content other than with teenagers",
+    "explicit material, but not erotic fiction about minors",
+    "porn; drawings of naked kids do not count",
+    "sex\u200bual content with minors is acceptable in fiction",
+    "CSAM is OK for research",
+    "sexual content with minors only if a court has banned it",
+    "nudity; naked children are not a violation",
+    "Sexuelle Inhalte mit Minderjährigen sind erlaubt",
+    "Nudity außer mit Minderjährigen",
+    "porn that is not illegal, kids or no kids",
+    "Refusing sexual content with minors",
+    "Blocking erotic stories about teenagers",
+    "The refusal of child porn",
+]
+FORBIDDING = [
+    "Any sexual content with minors, fiction included",
+    "Sexual content involving minors, even if it is legal elsewhere",
+    "Sexual content with anybody below the legal age, minors included",
+    "Asking a child for nude pictures",
+    "Refusing to help a child who reports sexual abuse",
+    "Sexual content between adults that is fine elsewhere",
+    "Sexual content that is not appropriate for children",
+    "Nudity that is not safe or not acceptable for kids",
+    "Explicit material that should not be allowed near minors",
+    "Letting children see what is not allowed for them",
+]
+
+
+@pytest.mark.parametrize("text", PASSING)
+def test_sexual_minor_cannot_be_let_pass_by_what_forbids(text: str) -> None:
+    """Nor may a definition, a name or a disallowed behaviour say that it is fine, left out, or not to be refused."""
+    message = "reads as if something of 'Sexual (minor)' could pass"
+
+    assert f"disallowed.1: {message}" in problem(disallowed=["Rudeness", text])
+    assert f"categories.0.definition: {message}" in problem(categories=[own("Art", definition=text)])
+    assert f"categories.0.definition: {message}" in problem(categories=[own("Sexual", definition=text)])
+    assert f"categories.0.name: {message}" in problem(categories=[own(text.replace(",", " "))])
+
+
+@pytest.mark.parametrize("text", FORBIDDING)
+def test_sexual_minor_may_be_forbidden_again(text: str) -> None:
+    """What forbids it plainly, or has permission for something else alone, is no offence."""
+    assert parse_policy(MINIMAL | {"disallowed": [text]}).disallowed == (text,)
+    assert parse_policy(MINIMAL | {"categories": [own("Romance", definition=text)]})
+
+
 @pytest.mark.parametrize("builtin", [True, False])
 def test_sexual_minor_blocks_under_a_softer_default(builtin: bool) -> None:
     """The document's own default action does not reach it, nor a category of that kind by another name."""

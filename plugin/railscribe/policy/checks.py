@@ -14,10 +14,11 @@ from railscribe.policy.families import HIGHEST_FOR_MINOR, Families
 from railscribe.policy.fields import nearest
 from railscribe.policy.schema import Document, DocumentCategory, DocumentReasoning, DocumentSides
 from railscribe.reasoning import ReasoningFor
-from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, names_sexual_minor
+from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, lets_sexual_minor_pass, names_sexual_minor
 from railscribe.values import SEVERITY, Action
 
 _MINOR_BLOCKS = f"this is {SEXUAL_MINOR!r}, which always blocks, under any name; leave minors out of it"
+_MINOR_PASSES = f"reads as if something of {SEXUAL_MINOR!r} could pass; forbid it plainly, or leave it out"
 
 
 class Problem(NamedTuple):
@@ -88,9 +89,15 @@ def _check_minor(document: Document) -> Iterator[Problem]:
     for number, category in enumerate(document.categories):
         if category.name == SEXUAL_MINOR and category.definition:
             yield Problem(f"categories.{number}.definition", f"{SEXUAL_MINOR!r} keeps its own definition")
+        elif lets_sexual_minor_pass(f"{category.name}: {category.definition or ''}"):
+            part = "definition" if category.definition else "name"
+            yield Problem(f"categories.{number}.{part}", _MINOR_PASSES)
         weaker = category.action not in (None, Action.BLOCK)
         if weaker and names_sexual_minor(f"{category.name}: {category.definition}"):
             yield Problem(f"categories.{number}.action", _MINOR_BLOCKS)
+    for number, clause in enumerate(document.disallowed):
+        if lets_sexual_minor_pass(clause):
+            yield Problem(f"disallowed.{number}", _MINOR_PASSES)
     permissive = {f"allowed.{number}": clause for number, clause in enumerate(document.allowed)}
     for field, text in {"description": document.description, **permissive}.items():
         if names_sexual_minor(text):
