@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from railscribe.policy.families import HIGHEST_FOR_MINOR, Families
+from railscribe.policy.families import DEEPEST, HIGHEST_FOR_MINOR, Families
 from railscribe.policy.fields import nearest
 from railscribe.policy.schema import Document, DocumentCategory, DocumentReasoning, DocumentSides
 from railscribe.reasoning import ReasoningFor
@@ -19,6 +19,8 @@ from railscribe.values import SEVERITY, Action
 
 _MINOR_BLOCKS = f"this is {SEXUAL_MINOR!r}, which always blocks, under any name; leave minors out of it"
 _MINOR_PASSES = f"reads as if something of {SEXUAL_MINOR!r} could pass; forbid it plainly, or leave it out"
+_MANY_UNKNOWN = 20
+"""Unknown names for which what is near is looked for, which takes long among thousands."""
 
 
 class Problem(NamedTuple):
@@ -73,16 +75,18 @@ def _check_categories(document: Document) -> Iterator[Problem]:
 def _check_suppressed(document: Document) -> Iterator[Problem]:
     if document.suppressed and not document.builtin:
         yield Problem("suppressed", "with builtin: false there is no built-in category to take out")
+    listed, seen = {category.name for category in document.categories}, set[str]()
     for number, name in enumerate(document.suppressed):
         field = f"suppressed.{number}"
         if names_sexual_minor(name):
             yield Problem(field, f"{SEXUAL_MINOR!r} cannot be suppressed by any policy")
         elif name not in BUILTIN_CATEGORIES:
             yield Problem(field, f"{name!r} is no built-in category{nearest(name, BUILTIN_CATEGORIES)}")
-        elif name in {category.name for category in document.categories}:
+        elif name in listed:
             yield Problem(field, f"{name!r} is also listed under categories")
-        elif name in document.suppressed[:number]:
+        elif name in seen:
             yield Problem(field, f"{name!r} is listed twice")
+        seen.add(name)
 
 
 def _check_minor(document: Document) -> Iterator[Problem]:
@@ -108,17 +112,24 @@ def _check_minor(document: Document) -> Iterator[Problem]:
 
 def _check_families(document: Document) -> Iterator[Problem]:
     families = Families.of(document)
+    names, unknown, deep = set(families.names), 0, 0
     for number, category in enumerate(document.categories):
         field, parent = f"categories.{number}", category.parent
         line = families.ancestors(category.name)
-        if parent is not None and parent not in families.names:
-            yield Problem(
-                f"{field}.parent",
-                f"{parent!r} is no category of this policy{nearest(parent, families.names)}",
-            )
+        if parent is not None and parent not in names:
+            unknown += 1
+            near = nearest(parent, families.names) if unknown <= _MANY_UNKNOWN else ""
+            yield Problem(f"{field}.parent", f"{parent!r} is no category of this policy{near}")
         elif category.name in line:
             round_ = ", ".join(map(repr, (category.name, *line)))
             yield Problem(f"{field}.parent", f"leads back to the category itself: {round_}")
+        elif families.too_deep(category.name):
+            deep += 1
+            if deep == 1 or (parent is not None and not families.too_deep(parent)):
+                message = (
+                    f"has more than {DEEPEST} parents above it, one above the other; give it a nearer one"
+                )
+                yield Problem(f"{field}.parent", message)
         elif parent is not None:
             yield from _softened(category, parent, families, field)
 
