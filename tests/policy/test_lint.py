@@ -220,6 +220,51 @@ def test_clauses_are_compared_in_a_number_that_grows_with_theirs(
     assert comparisons(5000) <= 12 * max(comparisons(500), 500)  # all pairs would be a hundred times as many
 
 
+OPPOSITES = [
+    ("Orders above 100 euros", "Orders below 100 euros"),
+    ("Transfers from a savings account", "Transfers to a savings account"),
+    ("Transfers from savings to checking", "Transfers to savings from checking"),
+    ("Refunds in the first month", "Refunds after the first month"),
+    ("Deliveries within 14 days", "Deliveries after 14 days"),
+    (
+        "Sharing personal data of a customer with a partner with their consent in writing",
+        "Sharing personal data of a customer with a partner without their consent in writing",
+    ),
+    ("Medical advice that a doctor did not sign off", "Medical advice that a doctor did sign off"),
+    ("Alcohol for customers over 18", "Alcohol for customers under 18"),
+    (
+        "Refunds of electronics that members bought less than 30 days ago in any of our shops",
+        "Refunds of electronics that members bought less than 60 days ago in any of our shops",
+    ),
+    ("Questions on C++", "Questions on C"),
+]
+
+
+@pytest.mark.parametrize(("forbidden", "fine"), OPPOSITES)
+def test_opposites_are_neither_contradictions_nor_duplicates(forbidden: str, fine: str) -> None:
+    """Where the line runs between 'above' and 'below', both clauses are needed, and that is no mistake."""
+    assert "L010" not in codes(document(disallowed=[forbidden], allowed=[fine]), None)
+    assert "L005" not in codes(document(disallowed=[forbidden, fine]), None)
+
+
+@pytest.mark.parametrize(
+    ("fine", "severity"),
+    [
+        ("giving advice, on  mortgage rates.", Severity.ERROR),
+        ("Giving advice on mortgage-rates", Severity.ERROR),
+        ("Giving advice on a mortgage rate", Severity.WARNING),
+        ("Advice that is given about mortgage rates", Severity.WARNING),
+    ],
+)
+def test_only_the_same_words_are_an_error(fine: str, severity: Severity) -> None:
+    """An error fails a build, so it takes the same words; others may mean something else."""
+    told = lint(
+        document(disallowed=["Advice given on mortgage rates", *BOTH], allowed=["Opening hours", fine])
+    )
+
+    assert [(each.code, each.severity) for each in told if each.code == "L010"] == [("L010", severity)]
+
+
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     st.lists(

@@ -21,7 +21,7 @@ from railscribe.policy.diagnostics import Diagnostic, Severity
 from railscribe.policy.document import Policy, parse_policy
 from railscribe.policy.fields import nearest
 from railscribe.policy.render import render
-from railscribe.policy.wording import count_words, near_duplicates, share, stems
+from railscribe.policy.wording import count_words, near_duplicates, same_words, share, stems
 from railscribe.taxonomy import ANNOUNCED_LANGUAGES, BUILTIN_CATEGORIES
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
@@ -241,16 +241,15 @@ def _contradictions(policy: Policy, document: Mapping[str, Any], told: _Teller) 
     """L010: what is both allowed and not is decided by chance."""
     allowed, disallowed = _clauses(document, "allowed"), _clauses(document, "disallowed")
     both = [*disallowed, *allowed]
-    for first, second in near_duplicates([each.text for each in both]):
-        if first < len(disallowed) <= second:
-            same = set(stems(both[first].text)) == set(stems(both[second].text))
-            yield told(
-                "L010",
-                ERROR if same else WARNING,
-                both[second].field,
-                f"allows {'' if same else 'nearly '}what {both[first].field} forbids ({both[first].text!r})",
-                "Take one out, or say in plain words where the line runs.",
-            )
+    for first, second in near_duplicates([each.text for each in both], among=len(disallowed)):
+        same = same_words(both[first].text, both[second].text)
+        yield told(
+            "L010",
+            ERROR if same else WARNING,
+            both[second].field,
+            f"allows {'' if same else 'nearly '}what {both[first].field} forbids ({both[first].text!r})",
+            "Take one out, or say in plain words where the line runs.",
+        )
 
 
 def _swallowed(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:

@@ -20,6 +20,19 @@ _STOP = frozenset(
         "who whose why will with would you"
     ).split()
 )
+_TURNS = frozenset(
+    (  # noqa: SIM905 - a list of them takes a page
+        "above after against before below beyond but during except fewer from inside into less more neither never no "
+        "none nor not off only out outside over past since to under unless until unlike up down within without"
+    ).split()
+)
+"""Words and signs that turn a meaning round. Beside them numbers, and "to" where there is a "from"."""
+_TURN = re.compile(
+    r"(?<!\w)\d\w*|[+#<>=~\N{LESS-THAN OR EQUAL TO}\N{GREATER-THAN OR EQUAL TO}]+|[^\W\d_]+(?:'t)?"
+)
+_PUNCTUATION = re.compile(
+    r"[\s.,;:!?\"'()\[\]_\-\u2010-\u2027\u2039\u203a\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f]+"
+)
 _ALIKE = 4, 5
 """Share of their words that near-duplicates have in common, as a fraction: what is rounded up must be exact."""
 _MOST_COMPARED = 100
@@ -54,19 +67,42 @@ def share(part: str, whole: str) -> float:
     return len(wanted & there) / len(wanted) if wanted else 0.0
 
 
-def near_duplicates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+def same_words(one: str, other: str) -> bool:
+    """Whether *one* and *other* are the same but for capitals, white space and punctuation."""
+    return _bare(one) == _bare(other)
+
+
+def _bare(text: str) -> str:
+    return _PUNCTUATION.sub(" ", text.casefold()).strip()
+
+
+def turns(text: str) -> tuple[str, ...]:
+    """Return the words, signs and numbers of *text*, in order, that can make it the opposite of one like it."""
+    found = [word.casefold() for word in _TURN.findall(text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))]
+    telling = [word for word in found if word in _TURNS or word.endswith("n't") or not word[0].isalpha()]
+    return tuple(telling if "from" in telling else (word for word in telling if word != "to"))
+
+
+def near_duplicates(texts: Sequence[str], *, among: int | None = None) -> Iterator[tuple[int, int]]:
     """Yield pairs of places in *texts* whose wordings are nearly alike: each later place with one that it repeats.
 
-    What is written the same comes first, then the same words, then four fifths of them. Each text is compared with
-    a few of those that share its rarer words, so ten thousand take seconds, not hours.
+    With *among*, so many first texts are what the others are compared with. What is written the same comes first,
+    then the same words, then four fifths of them; what differs in a word such as "above" or "not", or in a number,
+    is no near-duplicate. Each text is compared with a few of those that share its rarer words, so ten thousand
+    take seconds, not hours.
     """
-    seen = _Seen(stems_of(texts))
-    repeated = dict(_of_like_letters(texts))
-    for place, text in enumerate(texts):
-        found = seen.like(place, text)
+    seen = _Seen(texts)
+    repeated = {
+        later: earlier
+        for later, earlier in _of_like_letters(texts)
+        if among is None or earlier < among <= later
+    }
+    for place in range(len(texts)):
+        found = None if among is not None and place < among else seen.like(place)
         if found is not None:
             repeated[place] = found
-        seen.add(place, text)
+        if among is None or place < among:
+            seen.add(place)
     yield from sorted((earlier, place) for place, earlier in repeated.items())
 
 
@@ -82,33 +118,40 @@ class _Seen:
     that they share is among the first ``n - agreed + 1`` of the one, by rarity, and ``m - agreed + 1`` of the other.
     """
 
-    def __init__(self, words: Sequence[frozenset[str]]) -> None:
-        self._words = words
-        self._frequency = Counter(word for each in words for word in each)
-        self._written: dict[str, int] = {}
-        self._same: dict[frozenset[str], int] = {}
-        self._holders: dict[tuple[str, int, int], list[int]] = {}
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self._words = stems_of(texts)
+        self._turns = [turns(text) for text in texts]
+        self._frequency = Counter(word for each in self._words for word in each)
+        self._same: dict[object, int] = {}
+        self._holders: dict[tuple[tuple[str, ...], str, int, int], list[int]] = {}
 
-    def add(self, place: int, text: str) -> None:
-        self._written.setdefault(text.casefold(), place)
-        if self._same.setdefault(self._words[place], place) != place:
+    def add(self, place: int) -> None:
+        written, bare, meant = self._sames(place)
+        for same in (written, bare):
+            self._same.setdefault(same, place)
+        if self._same.setdefault(meant, place) != place:
             return  # whoever is like it is like the earlier one
         rarest = self._by_rarity(place)
         size = len(rarest)
         for position, word in enumerate(rarest[: size - _agreed(size, _least(size)) + 1]):
-            self._holders.setdefault((word, size, position), []).append(place)
+            self._holders.setdefault((self._turns[place], word, size, position), []).append(place)
 
-    def like(self, place: int, text: str) -> int | None:
-        """Return the place of a text seen that *text* repeats, the words of which are those of *place*."""
+    def like(self, place: int) -> int | None:
+        """Return the place of a text seen that the one at *place* repeats."""
+        for same in self._sames(place):
+            if same in self._same:
+                return self._same[same]
         words = self._words[place]
-        same = self._written.get(text.casefold(), self._same.get(words))
-        if same is not None:
-            return same
         candidates = islice(dict.fromkeys(self._candidates(place)), _MOST_COMPARED)
         return next((other for other in candidates if alike(words, self._words[other])), None)
 
+    def _sames(self, place: int) -> tuple[object, object, object]:
+        text = self._texts[place]
+        return text.casefold(), (_bare(text),), (self._words[place], self._turns[place])
+
     def _candidates(self, place: int) -> Iterator[int]:
-        rarest = self._by_rarity(place)
+        rarest, turned = self._by_rarity(place), self._turns[place]
         size = len(rarest)
         for other_size in range(_least(size), size * _ALIKE[1] // _ALIKE[0] + 1):
             agreed = _agreed(size, other_size)
@@ -116,7 +159,7 @@ class _Seen:
                 continue  # those would be the same words
             for word in rarest[: size - agreed + 1]:
                 for position in range(other_size - agreed + 1):
-                    yield from self._holders.get((word, other_size, position), ())
+                    yield from self._holders.get((turned, word, other_size, position), ())
 
     def _by_rarity(self, place: int) -> list[str]:
         return sorted(self._words[place], key=lambda word: (self._frequency[word], word))
@@ -149,5 +192,5 @@ def _of_like_letters(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
     )
     for (one, first), (other, second) in pairwise(short):
         same = len(one) > 4 and difflib.SequenceMatcher(None, one, other).ratio() >= 0.92
-        if same and not any(char.isdigit() for char in one + other):
+        if same and turns(one) == turns(other) and not any(char.isdigit() for char in one + other):
             yield max(first, second), min(first, second)
