@@ -334,6 +334,8 @@ def test_sexual_minor_may_be_listed_and_forbidden() -> None:
         {"builtin": False},
         {"builtin": False, "allowed": ["Small talk"]},
         {"suppressed": [name for name in BUILTIN_CATEGORIES if name != SEXUAL_MINOR]},
+        {"builtin": False, "categories": [own(SEXUAL_MINOR)]},
+        {"builtin": False, "disallowed": ["-", "..."]},
     ],
 )
 def test_empty_policy_does_not_compile(changes: dict[str, Any]) -> None:
@@ -347,6 +349,34 @@ def test_policy_that_allows_everything_does_not_compile(categories: list[dict[st
     assert "action: allow leaves every category without effect" in problem(
         action="allow", categories=categories
     )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"builtin": False, "categories": [own(action="allow")]},
+        {"builtin": False, "categories": [own(action="allow"), own("Seats", parent="Tickets")]},
+        {"categories": [own(name, action="allow") for name in BUILTIN_CATEGORIES if name != SEXUAL_MINOR]},
+        {"builtin": False, "categories": [own(SEXUAL_MINOR), own(action="allow")], "allowed": ["Talk"]},
+    ],
+)
+def test_policy_of_allowed_categories_does_not_compile(changes: dict[str, Any]) -> None:
+    """Nor does one that lets each of its categories through by name, or by its parent's."""
+    assert "categories: allow leaves every category without effect" in problem(**changes)
+    assert parse_policy(MINIMAL | changes | {"disallowed": ["Selling tickets"]})
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\u2060\ufeff \u00ad", "\u3164", "\u2800", "\u034f\ufe0f"])
+def test_text_can_be_seen(text: str) -> None:
+    """A clause of zero-width characters forbids nothing, and a name of them cannot be answered."""
+    for changes in (
+        {"builtin": False, "disallowed": [text]},
+        {"allowed": [text]},
+        {"description": text},
+        {"categories": [own(text)]},
+        {"categories": [own(definition=text)]},
+    ):
+        assert "holds nothing that can be seen" in problem(**changes)
 
 
 def test_allow_by_default_with_something_blocked_compiles() -> None:

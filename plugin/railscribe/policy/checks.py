@@ -5,6 +5,7 @@ The rules are those of :mod:`railscribe.policy.document`; this module finds ever
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -179,12 +180,17 @@ def _check_mode(document: Document) -> Iterator[Problem]:
 def _check_substance(document: Document) -> Iterator[Problem]:
     if document.unlisted_action is Action.ALLOW:
         yield Problem("unlisted_action", "may be block or flag; an unsafe verdict is not allowed unnamed")
-    kept = set(BUILTIN_CATEGORIES) - {SEXUAL_MINOR, *document.suppressed} if document.builtin else set()
-    if not (kept or document.categories or document.disallowed):
+    families = Families.of(document)
+    own = [name for name in families.names if name != SEXUAL_MINOR]
+    if not (own or any(map(_says_something, document.disallowed))):
         yield Problem("", "the policy forbids nothing: give it categories or disallowed behaviours")
-    acting = any(category.action not in (None, Action.ALLOW) for category in document.categories)
-    if document.action is Action.ALLOW and not (acting or document.disallowed):
-        yield Problem("action", "allow leaves every category without effect; block or flag at least one")
+    elif not document.disallowed and all(families.action(name) is Action.ALLOW for name in own):
+        field = "action" if document.action is Action.ALLOW else "categories"
+        yield Problem(field, "allow leaves every category without effect; block or flag at least one")
+
+
+def _says_something(clause: str) -> bool:
+    return any(unicodedata.category(char)[0] in "LNS" for char in clause)
 
 
 def _check_reasoning(document: Document) -> Iterator[Problem]:

@@ -17,6 +17,9 @@ from railscribe.nemotron.neutralise import neutralise
 
 _SLUG = r"[a-z0-9][a-z0-9._-]{0,99}"
 _BREAKS = {"Cc", "Zl", "Zp"}
+_UNSEEN = {"Cf", "Mn", "Me", "Zs"}
+_FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and a symbol that look like nothing."""
 ISO_639_1 = frozenset(
     (  # noqa: SIM905 - a list of them takes a page
         "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee "
@@ -33,6 +36,8 @@ ISO_639_1 = frozenset(
 def _plain(text: str) -> str:
     if any(unicodedata.category(char) in _BREAKS for char in text):
         raise ValueError("must be one line, without tabs (in YAML, fold a long one with '>')")
+    if all(unicodedata.category(char) in _UNSEEN or char in _FILLERS for char in text):
+        raise ValueError("holds nothing that can be seen")
     markers = neutralise(text).markers
     if markers:
         raise ValueError(f"reads as structure of the model's template ({', '.join(markers)}); reword it")
