@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from railscribe.errors import PolicyError
-from railscribe.policy.checks import problems
+from railscribe.policy.checks import Problem, problems
 from railscribe.policy.families import HIGHEST_FOR_MINOR, Families
 from railscribe.policy.schema import Document
 from railscribe.reasoning import Band, ReasoningPlan
@@ -92,7 +92,7 @@ class Policy:
     refusals: ByLanguage = ()
 
     def __post_init__(self) -> None:
-        # Rule 3 holds for a policy built or changed in code as well.
+        # What holds for a document holds for a policy built or changed in code as well, rule 3 above all.
         floor = self.category(SEXUAL_MINOR)
         if (
             floor is None
@@ -100,6 +100,13 @@ class Policy:
             or (floor.threshold or 0.0) > HIGHEST_FOR_MINOR
         ):
             raise PolicyError(f"{SEXUAL_MINOR!r} belongs to every policy, as it is defined, and blocks.")
+        read, found = problems(_as_document(self))
+        if read is not None and set(Families.of(read).names) != {each.name for each in self.categories}:
+            found.append(Problem("categories", "are not those that builtin and suppressed leave"))
+        if found:
+            raise PolicyError(
+                "No policy can say this:\n" + "\n".join(_place(field, {}) + said for field, said in found)
+            )
 
     def canonical(self) -> str:
         """Return the document as canonical JSON (rule 5)."""
@@ -193,6 +200,18 @@ def _freeze(document: Document) -> Policy:
         applies_to=None if document.applies_to is None else tuple(sorted(set(document.applies_to))),
         refusals=_by_language(document.refusals),
     )
+
+
+def _as_document(policy: Policy) -> dict[str, Any]:
+    """Return *policy* as a document that says the same, with what is inherited written out."""
+    said: dict[str, Any] = json.loads(policy.canonical())
+    said["sides"] = {"input": said.pop("input_sides"), "output": said.pop("output_sides")}
+    for category in said["categories"]:
+        if category["name"] == SEXUAL_MINOR:
+            category["definition"] = None  # its own, which no document gives
+    if policy.reasoning is not None:
+        said["reasoning"]["for"] = said["reasoning"].pop("applies_to")
+    return said
 
 
 def _category(name: str, families: Families) -> PolicyCategory:
