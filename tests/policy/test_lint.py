@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from railscribe.policy import ready_policies, wording
 from railscribe.policy.diagnostics import Severity
+from railscribe.policy.document import MAX_BYTES
 from railscribe.policy.lint import Reader, lint
 from railscribe.policy.load import read_document
 from railscribe.policy.wording import near_duplicates
@@ -119,6 +120,12 @@ FOUND = [
     ("L020", document(review_band=[0.3, 0.6]), document(), SERVER),
     ("L021", document(categories=[{"name": "Betting", "threshold": 0.4}]), named("Betting"), SERVER),
     ("L022", document(allowed=["word " * 100 + str(number) for number in range(5)]), document(), SMALL),
+    (
+        "L024",
+        document(disallowed=[f"Selling the product of number {n} to somebody abroad" for n in range(6000)]),
+        document(allowed=["Selling the product to somebody abroad"] * 4000),
+        None,
+    ),
     ("L023", document(), document(builtin=False, disallowed=[], allowed=[], description="Us."), SMALL),
 ]
 
@@ -136,6 +143,16 @@ def test_each_code_is_found_and_its_near_miss_is_not(
     """A rule that fires on everything would be switched off, one that fires on nothing trusted in vain."""
     assert code in codes(bad, reader)
     assert code not in codes(good, reader)
+
+
+def test_what_is_too_large_is_told_and_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is that of compile and of reading a file; a document without an end has it, too."""
+    monkeypatch.setattr("railscribe.policy.lint.parse_policy", None)
+    endless: dict[str, Any] = document()
+    endless["categories"] = [endless]
+
+    for large in (document(refusal="x" * MAX_BYTES), endless):
+        assert [(each.code, each.severity) for each in lint(large)] == [("L024", Severity.ERROR)]
 
 
 def test_every_code_is_documented_and_tried() -> None:

@@ -55,7 +55,7 @@ def _linted(name: str, reader: Reader) -> list[Diagnostic]:
     path = ready.get(name, Path(name))
     if name not in ready and path.suffix.lower() not in {".yaml", ".yml", ".json"}:
         load_policy(name)  # there is none of that name, and it says which there are
-    document, lines = read_document(path)
+    document, lines = read_document(path, of_policy=True)
     if not isinstance(document, dict):
         raise PolicyError(
             f"{path} does not hold a policy.", hint="Its top level must be fields such as name: and version:."

@@ -39,6 +39,8 @@ _APPLIES = {
     Direction.TOOL_OUTPUT: "tools",
     Direction.TOOL_INPUT: "tools",
 }
+MAX_BYTES = 256 * 1024
+"""How large a policy may be, written down. No model reads so much with care."""
 _ADDED = ("reasoning", "review_band", "threshold", "languages", "applies_to", "refusals")
 _ADDED_TO_CATEGORIES = ("parent", "threshold", "examples", "refusals")
 

@@ -4,12 +4,14 @@ Rules
 
 1. Errors are what cannot work; warnings what a small guard model is known to get wrong; notes what is worth knowing.
 2. A document that does not read as a policy is linted as far as it goes: each breach is an error with its line.
+   What is too large to be read is not linted at all.
 3. The evidence behind a rule stands in its docstring, what to write instead in its hint. Nothing is changed.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from typing import Any
 from railscribe.errors import PolicyError
 from railscribe.policy.checks import problems
 from railscribe.policy.diagnostics import Diagnostic, Severity
-from railscribe.policy.document import Policy, parse_policy
+from railscribe.policy.document import MAX_BYTES, Policy, parse_policy
 from railscribe.policy.fields import nearest
 from railscribe.policy.render import render
 from railscribe.policy.wording import count_words, near_duplicates, same_words, share, stems
@@ -76,6 +78,9 @@ def lint(
     *lines* tells where each field stands, by its dotted path; *reader* what will read it, where that is known.
     """
     told = _Teller(lines or {}, file)
+    large = list(_too_large(document, told))
+    if large:
+        return large
     try:
         policy = parse_policy(document)
     except PolicyError:
@@ -108,6 +113,23 @@ class _Teller:
             file=self._file,
             line=self._lines.get(where),
             hint=hint,
+        )
+
+
+def _too_large(document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
+    """L024: what is larger than a policy file may be is not looked at any further."""
+    try:
+        written = json.dumps(document, ensure_ascii=False, default=str, skipkeys=True)
+    except (RecursionError, ValueError):  # nested without end
+        written = " " * (MAX_BYTES + 1)
+    size = len(written.encode(errors="surrogatepass"))
+    if size > MAX_BYTES:
+        yield told(
+            "L024",
+            ERROR,
+            "",
+            f"the policy is larger than the {MAX_BYTES} bytes that are read",
+            "No model reads that much with care: split it by rail.",
         )
 
 
