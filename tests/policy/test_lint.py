@@ -17,6 +17,7 @@ from railscribe.policy.document import MAX_BYTES
 from railscribe.policy.lint import Reader, lint
 from railscribe.policy.load import read_document
 from railscribe.policy.wording import near_duplicates
+from railscribe.taxonomy import BUILTIN_CATEGORIES
 
 DOCS = Path(__file__).parents[2] / "docs" / "diagnostics.md"
 LINT = Path(__file__).parents[2] / "plugin" / "railscribe" / "policy" / "lint.py"
@@ -153,6 +154,29 @@ def test_what_is_too_large_is_told_and_not_looked_at(monkeypatch: pytest.MonkeyP
 
     for large in (document(refusal="x" * MAX_BYTES), endless):
         assert [(each.code, each.severity) for each in lint(large)] == [("L024", Severity.ERROR)]
+
+
+def test_each_wording_is_cut_into_words_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each that it is compared with: 60 clauses here, and in all 900 pairs of them."""
+    cut: list[str] = []
+    stems = wording.stems
+
+    def counting(text: str) -> tuple[str, ...]:
+        cut.append(text)
+        return stems(text)
+
+    monkeypatch.setattr(wording, "stems", counting)
+    monkeypatch.setattr("railscribe.policy.lint.stems", counting)
+
+    lint(
+        named(
+            *(f"Topic {n}" for n in range(30)),
+            disallowed=[f"Selling product {n} to somebody abroad" for n in range(30)],
+            allowed=[f"Giving advice on subject {n} at home" for n in range(30)],
+        )
+    )
+
+    assert max(map(cut.count, (text for text in cut if text and text not in BUILTIN_CATEGORIES))) <= 4
 
 
 def test_every_code_is_documented_and_tried() -> None:

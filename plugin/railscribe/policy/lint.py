@@ -41,6 +41,7 @@ _EXCEPTION = re.compile(
     r"\b(?:unless|except(?:ing| for)?|apart from|other than|but not|excluding)\b", re.IGNORECASE
 )
 _NEGATION = re.compile(r"\b(?:not|never|no|don't|without|cannot|can't)\b", re.IGNORECASE)
+_BUILTIN = {frozenset(stems(name)): name for name in BUILTIN_CATEGORIES}
 _SENTENCE = re.compile(r"[.!?]\s+\S")
 
 
@@ -188,19 +189,15 @@ def _near_duplicates(policy: Policy, document: Mapping[str, Any], told: _Teller)
     own = {each.text.casefold() for each in lists[0]}
     for each in lists[0]:
         if each.text not in BUILTIN_CATEGORIES:
-            like = [name for name in BUILTIN_CATEGORIES if set(stems(name)) == set(stems(each.text))]
-            if like and like[0].casefold() not in own:
-                yield told(
-                    "L005", WARNING, each.field, f"nearly the built-in {like[0]!r}", f"Write {like[0]!r}."
-                )
+            like = _BUILTIN.get(frozenset(stems(each.text)))
+            if like is not None and like.casefold() not in own:
+                yield told("L005", WARNING, each.field, f"nearly the built-in {like!r}", f"Write {like!r}.")
 
 
 def _misspelt_builtin(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
     """L006: a name that is almost a built-in one is a category of its own, which the model does not know."""
     for each in _categories(document):
-        if each.text in BUILTIN_CATEGORIES or any(
-            set(stems(name)) == set(stems(each.text)) for name in BUILTIN_CATEGORIES
-        ):
+        if frozenset(stems(each.text)) in _BUILTIN:
             continue
         close = difflib.get_close_matches(each.text, BUILTIN_CATEGORIES, n=1, cutoff=0.85)
         if close:
@@ -231,9 +228,9 @@ def _risky(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterat
 
     Recorded from the 4B, and plainer still with the embedded guard (docs/policies.md).
     """
-    allowed = _clauses(document, "allowed")
+    allowed = [(other.text, frozenset(stems(other.text))) for other in _clauses(document, "allowed")]
     for clause in _clauses(document, "disallowed"):
-        words = stems(clause.text)
+        words = frozenset(stems(clause.text))
         if 0 < len(words) < 3:
             yield told(
                 "L008",
@@ -243,18 +240,14 @@ def _risky(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterat
                 "Say who does what: 'Instructions for ...', 'Asking for ...'.",
             )
             continue
-        for other in allowed:
-            shared = sorted(set(words) & set(stems(other.text)))
-            if (
-                len(shared) >= 2
-                and len(shared) * 2 >= len(set(words))
-                and share(clause.text, other.text) < 0.8
-            ):
+        for other, its_words in allowed:
+            shared = sorted(words & its_words)
+            if len(shared) >= 2 and 0.5 <= share(words, its_words) < 0.8:
                 yield told(
                     "L009",
                     WARNING,
                     clause.field,
-                    f"shares {', '.join(repr(word) for word in shared)} with what is allowed ({other.text!r})",
+                    f"shares {', '.join(repr(word) for word in shared)} with what is allowed ({other!r})",
                     "Keep the risky words under allowed alone and say the forbidden act in others.",
                 )
 
@@ -276,12 +269,20 @@ def _contradictions(policy: Policy, document: Mapping[str, Any], told: _Teller) 
 
 def _swallowed(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
     """L011: an allowed clause as wide as a category leaves nothing of it."""
-    listed = document.get("categories", [])
+    listed = [
+        (
+            str(category["name"]),
+            stems(str(category["name"])),
+            frozenset(stems(str(category.get("definition") or ""))),
+        )
+        for category in document.get("categories", [])
+    ]
     for clause in _clauses(document, "allowed"):
-        for category in listed:
-            name, definition = str(category["name"]), str(category.get("definition") or "")
-            wide = len(stems(clause.text)) <= len(stems(name)) + 2 and share(name, clause.text) == 1.0
-            if wide or (len(stems(definition)) > 2 and share(definition, clause.text) >= 0.8):
+        words = stems(clause.text)
+        said = frozenset(words)
+        for name, named, defined in listed:
+            wide = len(words) <= len(named) + 2 and share(frozenset(named), said) == 1.0
+            if wide or (len(defined) > 2 and share(defined, said) >= 0.8):
                 yield told(
                     "L011",
                     WARNING,

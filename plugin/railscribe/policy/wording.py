@@ -61,10 +61,9 @@ def count_words(text: str) -> int:
     return len(_words(text))
 
 
-def share(part: str, whole: str) -> float:
-    """Return which share of the meaning words of *part* stands in *whole* too."""
-    wanted, there = set(stems(part)), set(stems(whole))
-    return len(wanted & there) / len(wanted) if wanted else 0.0
+def share(part: frozenset[str], whole: frozenset[str]) -> float:
+    """Return which share of the meaning words *part* stands in *whole* too."""
+    return len(part & whole) / len(part) if part else 0.0
 
 
 def same_words(one: str, other: str) -> bool:
