@@ -146,6 +146,80 @@ def test_each_code_is_found_and_its_near_miss_is_not(
     assert code not in codes(good, reader)
 
 
+def category(name: str, definition: str) -> dict[str, Any]:
+    return document(categories=[{"name": name, "definition": definition}])
+
+
+NEAR_MISSES = [
+    ("L007", named("S3 Bucket Exposure")),
+    ("L007", document(disallowed=["Making an S3-compatible bucket public", "Deleting the backups in S3."])),
+    ("L007", document(disallowed=["Selling the Galaxy S21 - or its parts - to minors"])),
+    ("L008", document(disallowed=["向客户承诺退款", "客観的な根拠のない投資助言", "สัญญาว่าจะคืนเงินให้ลูกค้า"])),
+    ("L011", named("Harassment", allowed=["Reporting harassment to us"])),
+    ("L011", named("Profanity", allowed=["Profanity in quotations"])),
+    (
+        "L011",
+        category("Rivals", "comparing us with rival shops")
+        | {"allowed": ["Comparing us with rival shops whose customers complain of their deliveries"]},
+    ),
+    ("L012", document(disallowed=['Using the name "Bargain Barn" for our own goods'])),
+    ("L012", document(disallowed=['Calling our cards "Visa" or "American Express" cards'])),
+    ("L012", document(disallowed=['Naming what rival shops charge for 40" and 55" screens'])),
+    ("L014", document(disallowed=["Advice on U.S. tax law", "Giving the number of Dr. Smith's ward"])),
+    (
+        "L014",
+        document(
+            disallowed=["Trading the shares of Acme Inc. before results", "Opening Yahoo! Mail of others"]
+        ),
+    ),
+    ("L014", document(disallowed=["Selling wine of more than 12 vol. percent to minors"])),
+    ("L015", document(disallowed=["Investment advice, including but not limited to shares and funds"])),
+    ("L015", document(disallowed=["Excluding people from a job because of their age"])),
+    ("L015", document(disallowed=["Giving account data to anybody other than the account's holder"])),
+    ("L015", document(disallowed=["Answering customers in languages other than English"])),
+    ("L015", document(disallowed=["Swallowing errors with bare except clauses or a try/except block"])),
+    ("L016", document(disallowed=["Telling patients not to see a doctor or not to take their medicine"])),
+    ("L016", document(disallowed=["Promoting no win no fee offers"])),
+    ("L016", document(disallowed=["Sharing what a customer said, whether or not it does no harm"])),
+    ("L016", document(disallowed=["Advertising no-deposit loans with no credit check"])),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "good"), NEAR_MISSES, ids=[f"{c}-{n}" for n, (c, _) in enumerate(NEAR_MISSES)]
+)
+def test_phrases_of_a_compliance_officer_are_let_be(code: str, good: dict[str, Any]) -> None:
+    """They look like what a rule is about, and are what an officer would write and leave as it is."""
+    assert code not in codes(good, None)
+
+
+STILL_FOUND = [
+    ("L007", named("S7 Weapons")),
+    ("L007", named("Weapons (S7)")),
+    ("L007", document(disallowed=["What S1: Violence is about in our shop"])),
+    ("L008", document(disallowed=["退款"])),
+    ("L011", named("Profanity", allowed=["Any kind of profanity"])),
+    (
+        "L011",
+        category("Rivals", "comparing us with rival shops") | {"allowed": ["Comparing us with rival shops"]},
+    ),
+    ("L012", document(disallowed=["Asking \u201chow do I get out of here\u201d and the like"])),
+    ("L013", document(disallowed=["向客户承诺退款" * 20])),
+    ("L014", document(disallowed=["Advice on U.S. tax. Advice on shares."])),
+    ("L015", document(disallowed=["Giving a discount to members, excluding those on Sundays"])),
+    ("L016", document(disallowed=["Never saying that a price cannot change"])),
+    ("L019", document(categories=[{"name": "Betting", "refusals": {"sv": "Nej."}}])),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "bad"), STILL_FOUND, ids=[f"{c}-{n}" for n, (c, _) in enumerate(STILL_FOUND)]
+)
+def test_what_the_near_misses_resemble_is_found(code: str, bad: dict[str, Any]) -> None:
+    """Letting a phrase be lets nothing else pass."""
+    assert code in codes(bad, None)
+
+
 def test_what_is_too_large_is_told_and_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is that of compile and of reading a file; a document without an end has it, too."""
     monkeypatch.setattr("railscribe.policy.lint.parse_policy", None)

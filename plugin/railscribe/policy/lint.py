@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +21,15 @@ from railscribe.policy.checks import problems
 from railscribe.policy.diagnostics import Diagnostic, Severity
 from railscribe.policy.document import MAX_BYTES, Policy, parse_policy
 from railscribe.policy.fields import nearest
+from railscribe.policy.phrasing import (
+    category_number,
+    gives_examples,
+    has_exception,
+    has_several_sentences,
+    negates_twice,
+)
 from railscribe.policy.render import render
-from railscribe.policy.wording import count_words, near_duplicates, same_words, share, stems
+from railscribe.policy.wording import count_words, near_duplicates, same_words, share, stems, turns, weight
 from railscribe.taxonomy import ANNOUNCED_LANGUAGES, BUILTIN_CATEGORIES
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
@@ -31,18 +37,15 @@ _MANY_WORDS = 40
 _MANY_CATEGORIES = 100
 _ROOM_FOR_EXCHANGE = 0.5
 """Share of the context that a policy should leave."""
-_NUMBER = re.compile(r"^S\s?\d{1,2}\b|\bS\s?\d{1,2}(?=\s*[:.)\-\N{EN DASH}])")
-_EXAMPLE = re.compile(
-    r"\b(?:such as|for example|for instance|e\.\s?g\.|like\s+[\"'\N{LEFT DOUBLE QUOTATION MARK}])|"
-    r"[\"\N{LEFT DOUBLE QUOTATION MARK}][^\"\N{RIGHT DOUBLE QUOTATION MARK}]{3,}[\"\N{RIGHT DOUBLE QUOTATION MARK}]",
-    re.IGNORECASE,
-)
-_EXCEPTION = re.compile(
-    r"\b(?:unless|except(?:ing| for)?|apart from|other than|but not|excluding)\b", re.IGNORECASE
-)
-_NEGATION = re.compile(r"\b(?:not|never|no|don't|without|cannot|can't)\b", re.IGNORECASE)
 _BUILTIN = {frozenset(stems(name)): name for name in BUILTIN_CATEGORIES}
-_SENTENCE = re.compile(r"[.!?]\s+\S")
+_FILLING = frozenset(
+    stems(
+        "all anybody anything anyone chat chatting content conversation discuss discussing discussion everything "
+        "general kind material matter mention mentioning question request "
+        "speak speaking talk talking text topic write writing"
+    )
+)
+"""Words that make an allowed clause no narrower."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,13 +215,13 @@ def _misspelt_builtin(policy: Policy, document: Mapping[str, Any], told: _Teller
 def _numbers(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
     """L007: S-numbers mean other categories on other models, and this one answers with names (docs/contract.md)."""
     for each in _read(document):
-        number = _NUMBER.search(each.text)
+        number = category_number(each.text)
         if number:
             yield told(
                 "L007",
                 WARNING,
                 each.field,
-                f"{number[0]!r} is a category number of some model",
+                f"{number!r} is a category number of some model",
                 "Write the name alone.",
             )
 
@@ -231,7 +234,7 @@ def _risky(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterat
     allowed = [(other.text, frozenset(stems(other.text))) for other in _clauses(document, "allowed")]
     for clause in _clauses(document, "disallowed"):
         words = frozenset(stems(clause.text))
-        if 0 < len(words) < 3:
+        if words and weight(clause.text) < 3:
             yield told(
                 "L008",
                 WARNING,
@@ -272,17 +275,18 @@ def _swallowed(policy: Policy, document: Mapping[str, Any], told: _Teller) -> It
     listed = [
         (
             str(category["name"]),
-            stems(str(category["name"])),
+            str(category.get("definition") or ""),
+            frozenset(stems(str(category["name"]))),
             frozenset(stems(str(category.get("definition") or ""))),
         )
         for category in document.get("categories", [])
     ]
     for clause in _clauses(document, "allowed"):
-        words = stems(clause.text)
-        said = frozenset(words)
-        for name, named, defined in listed:
-            wide = len(words) <= len(named) + 2 and share(frozenset(named), said) == 1.0
-            if wide or (len(defined) > 2 and share(defined, said) >= 0.8):
+        said, turned = frozenset(stems(clause.text)), turns(clause.text)
+        for name, definition, named, defined in listed:
+            wide = share(named, said) == 1.0 and said - named <= _FILLING
+            defines = len(defined) > 2 and share(defined, said) >= 0.8 and len(said - defined) <= 2
+            if wide or (defines and turned == turns(definition)):
                 yield told(
                     "L011",
                     WARNING,
@@ -295,7 +299,7 @@ def _swallowed(policy: Policy, document: Mapping[str, Any], told: _Teller) -> It
 def _examples(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
     """L012: the model echoes examples that it reads, as categories and in traces (docs/contract.md)."""
     for each in _read(document):
-        if _EXAMPLE.search(each.text):
+        if gives_examples(each.text):
             yield told(
                 "L012",
                 WARNING,
@@ -316,10 +320,10 @@ def _shape(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterat
                 f"is longer than {_MANY_WORDS} words",
                 "One idea a clause; make two of it.",
             )
-        elif _SENTENCE.search(each.text):
+        elif has_several_sentences(each.text):
             yield told("L014", WARNING, each.field, "holds more than one sentence", "One idea a clause.")
         if each.field.startswith(("disallowed", "categories")):
-            if _EXCEPTION.search(each.text):
+            if has_exception(each.text):
                 yield told(
                     "L015",
                     WARNING,
@@ -327,7 +331,7 @@ def _shape(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterat
                     "forbids with an exception, which a small model does not keep apart",
                     "Put the exception under allowed.",
                 )
-            elif len(_NEGATION.findall(each.text)) > 1:
+            elif negates_twice(each.text):
                 yield told(
                     "L016",
                     WARNING,
@@ -361,6 +365,8 @@ def _languages(policy: Policy, document: Mapping[str, Any], told: _Teller) -> It
     """L019: languages beyond those that the model's card and its announcement name were not trained."""
     listed = [(f"languages.{at}", code) for at, code in enumerate(document.get("languages", []))]
     listed += [(f"refusals.{code}", code) for code in document.get("refusals", {})]
+    for at, category in enumerate(document.get("categories", [])):
+        listed += [(f"categories.{at}.refusals.{code}", code) for code in category.get("refusals", {})]
     for field, code in listed:
         if code not in ANNOUNCED_LANGUAGES:
             yield told(

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
+from math import ceil
 
 _WORD = re.compile(r"[^\W_]+(?:['\N{RIGHT SINGLE QUOTATION MARK}][^\W_]+)?")
 _STOP = frozenset(
@@ -32,6 +33,12 @@ _TURN = re.compile(
 )
 _PUNCTUATION = re.compile(
     r"[\s.,;:!?\"'()\[\]_\-\u2010-\u2027\u2039\u203a\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f]+"
+)
+_UNSPACED = re.compile(
+    "["
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer: some four letters a word
+    "\u3005\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"  # kana and Han: some two
+    "]+"
 )
 _ALIKE = 4, 5
 """Share of their words that near-duplicates have in common, as a fraction: what is rounded up must be exact."""
@@ -57,8 +64,19 @@ def _stem(word: str) -> str:
 
 
 def count_words(text: str) -> int:
-    """Return how many words *text* has."""
-    return len(_words(text))
+    """Return how many words *text* has, about so in a script that does not part them."""
+    return len(_words(_UNSPACED.sub(" ", text))) + _unspaced(text)
+
+
+def weight(text: str) -> int:
+    """Return how many words of *text* carry meaning, about so in a script that does not part words."""
+    return len(set(stems(_UNSPACED.sub(" ", text)))) + _unspaced(text)
+
+
+def _unspaced(text: str) -> int:
+    letters = "".join(_UNSPACED.findall(text))
+    wide = sum(char >= "\u3000" for char in letters)
+    return ceil(wide / 2 + (len(letters) - wide) / 4)
 
 
 def share(part: frozenset[str], whole: frozenset[str]) -> float:
