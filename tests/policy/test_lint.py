@@ -290,6 +290,23 @@ def test_a_broken_document_is_linted_as_far_as_it_goes() -> None:
     assert len(told) == 4  # name, version, description, comma
 
 
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [
+        ({"holds no comma": 1}, "L001"),
+        ({"mode": "listed twice"}, "L001"),
+        ({"categories": [{"name": "Betting", "parent": "no built-in category"}]}, "L001"),
+        ({"languages": ["en", "en"]}, "L004"),
+        ({"suppressed": ["Threat", "Threat"]}, "L004"),
+        ({"suppressed": ["Threats"]}, "L003"),
+    ],
+    ids=str,
+)
+def test_a_breach_has_its_code_whatever_its_message_quotes(written: dict[str, Any], code: str) -> None:
+    """The code goes by what is wrong, not by words that the document itself may hold."""
+    assert [each.code for each in lint(document(**written))] == [code]
+
+
 @pytest.mark.parametrize("name", sorted(ready_policies()))
 def test_the_ready_policies_are_clean(name: str) -> None:
     """What we ship keeps our own advice."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
+from railscribe.policy import fields
 from railscribe.policy.families import DEEPEST, HIGHEST_FOR_MINOR, Families
 from railscribe.policy.fields import nearest
 from railscribe.policy.schema import Document, DocumentCategory, DocumentReasoning, DocumentSides
@@ -24,11 +26,21 @@ _MANY_UNKNOWN = 20
 """Unknown names for which what is near is looked for, which takes long among thousands."""
 
 
+class Kind(Enum):
+    """What sort of mistake a problem is, where that matters to somebody."""
+
+    OTHER = "other"
+    COMMA = fields.COMMA
+    NOT_BUILTIN = "not built-in"
+    TWICE = fields.TWICE
+
+
 class Problem(NamedTuple):
     """One thing wrong with a document: the field's dotted path (empty for the whole) and a message."""
 
     field: str
     message: str
+    kind: Kind = Kind.OTHER
 
 
 def problems(document: Mapping[str, Any]) -> tuple[Document | None, list[Problem]]:
@@ -50,7 +62,8 @@ def _misfits(error: ValidationError) -> Iterator[Problem]:
             message = "must be text; put it in quotes"  # YAML reads 1.10 as 1.1 and no as false
         elif problem["type"] == "missing":
             message = "is missing"
-        yield Problem(".".join(str(part) for part in loc), message)
+        kind = Kind(problem["type"]) if problem["type"] in (fields.COMMA, fields.TWICE) else Kind.OTHER
+        yield Problem(".".join(str(part) for part in loc), message, kind)
 
 
 def _fields_beside(loc: tuple[int | str, ...]) -> Iterable[str]:
@@ -67,10 +80,10 @@ def _check_categories(document: Document) -> Iterator[Problem]:
     for number, category in enumerate(document.categories):
         field, folded = f"categories.{number}.name", category.name.casefold()
         if folded in seen:
-            yield Problem(field, f"{category.name!r} is listed twice")
+            yield Problem(field, f"{category.name!r} is listed twice", Kind.TWICE)
         seen.add(folded)
         if builtin.get(folded, category.name) != category.name:
-            yield Problem(field, f"write the built-in category as {builtin[folded]!r}")
+            yield Problem(field, f"write the built-in category as {builtin[folded]!r}", Kind.NOT_BUILTIN)
 
 
 def _check_suppressed(document: Document) -> Iterator[Problem]:
@@ -82,11 +95,12 @@ def _check_suppressed(document: Document) -> Iterator[Problem]:
         if names_sexual_minor(name):
             yield Problem(field, f"{SEXUAL_MINOR!r} cannot be suppressed by any policy")
         elif name not in BUILTIN_CATEGORIES:
-            yield Problem(field, f"{name!r} is no built-in category{nearest(name, BUILTIN_CATEGORIES)}")
+            message = f"{name!r} is no built-in category{nearest(name, BUILTIN_CATEGORIES)}"
+            yield Problem(field, message, Kind.NOT_BUILTIN)
         elif name in listed:
             yield Problem(field, f"{name!r} is also listed under categories")
         elif name in seen:
-            yield Problem(field, f"{name!r} is listed twice")
+            yield Problem(field, f"{name!r} is listed twice", Kind.TWICE)
         seen.add(name)
 
 

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from railscribe.errors import PolicyError
 from railscribe.policy.checks import Problem, problems
+from railscribe.policy.diagnostics import line_of
 from railscribe.policy.families import HIGHEST_FOR_MINOR, Families
 from railscribe.policy.schema import Document
 from railscribe.reasoning import Band, ReasoningPlan
@@ -106,9 +107,7 @@ class Policy:
         if read is not None and set(Families.of(read).names) != {each.name for each in self.categories}:
             found.append(Problem("categories", "are not those that builtin and suppressed leave"))
         if found:
-            raise PolicyError(
-                "No policy can say this:\n" + "\n".join(_place(field, {}) + said for field, said in found)
-            )
+            raise PolicyError("No policy can say this:\n" + _told(found, {}))
 
     def canonical(self) -> str:
         """Return the document as canonical JSON (rule 5)."""
@@ -166,16 +165,18 @@ def parse_policy(document: Mapping[str, Any], *, lines: Mapping[str, int] | None
     """
     read, found = problems(document)
     if read is None or found:
-        raise PolicyError("\n".join(_place(field, lines or {}) + message for field, message in found))
+        raise PolicyError(_told(found, lines or {}))
     return _freeze(read)
+
+
+def _told(found: Iterable[Problem], lines: Mapping[str, int]) -> str:
+    return "\n".join(_place(problem.field, lines) + problem.message for problem in found)
 
 
 def _place(field: str, lines: Mapping[str, int]) -> str:
     """Return *field* with the line of its innermost part that has one."""
-    path = field
-    while path and path not in lines:
-        path = path.rpartition(".")[0]
-    where = f"line {lines[path]}, {field}" if path else field
+    line = line_of(field, lines)
+    where = f"line {line}, {field}" if line is not None else field
     return f"{where}: " if where else ""
 
 

@@ -12,10 +12,13 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from railscribe.nemotron.neutralise import neutralise
 
 _SLUG = r"[a-z0-9][a-z0-9._-]{0,99}"
+COMMA, TWICE = "comma", "twice"
+"""Kinds of what is wrong with a value, beside pydantic's own."""
 _BREAKS = {"Cc", "Zl", "Zp"}
 _UNSEEN = {"Cf", "Mn", "Me", "Zs"}
 _FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
@@ -53,7 +56,7 @@ def _slug(name: str) -> str:
 def _speakable(name: str) -> str:
     # The model answers with a comma-separated list.
     if "," in name:
-        raise ValueError("a category name holds no comma: the model separates names by it")
+        raise PydanticCustomError(COMMA, "a category name holds no comma: the model separates names by it")
     return name
 
 
@@ -75,7 +78,7 @@ def _encodable(text: str) -> str:
 def _unrepeated(codes: list[str]) -> list[str]:
     twice = {code for code in codes if codes.count(code) > 1}
     if twice:
-        raise ValueError(f"{', '.join(sorted(twice))} is listed twice")
+        raise PydanticCustomError(TWICE, "{codes} is listed twice", {"codes": ", ".join(sorted(twice))})
     return codes
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from railscribe.errors import PolicyError
-from railscribe.policy.checks import problems
-from railscribe.policy.diagnostics import Diagnostic, Severity
+from railscribe.policy.checks import Kind, problems
+from railscribe.policy.diagnostics import Diagnostic, Severity, line_of
 from railscribe.policy.document import MAX_BYTES, Policy, parse_policy
 from railscribe.policy.fields import nearest
 from railscribe.policy.phrasing import (
@@ -35,6 +35,7 @@ from railscribe.taxonomy import ANNOUNCED_LANGUAGES, BUILTIN_CATEGORIES
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 _MANY_WORDS = 40
 _MANY_CATEGORIES = 100
+_BREACHES = {Kind.OTHER: "L001", Kind.COMMA: "L002", Kind.NOT_BUILTIN: "L003", Kind.TWICE: "L004"}
 _ROOM_FOR_EXCHANGE = 0.5
 """Share of the context that a policy should leave."""
 _BUILTIN = {frozenset(stems(name)): name for name in BUILTIN_CATEGORIES}
@@ -107,15 +108,12 @@ class _Teller:
     def __call__(
         self, code: str, severity: Severity, field: str, message: str, hint: str | None = None
     ) -> Diagnostic:
-        where = field
-        while where and where not in self._lines:
-            where = where.rpartition(".")[0]
         return Diagnostic(
             code=code,
             severity=severity,
             message=f"{field}: {message}" if field else message,
             file=self._file,
-            line=self._lines.get(where),
+            line=line_of(field, self._lines),
             hint=hint,
         )
 
@@ -139,15 +137,8 @@ def _too_large(document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnosti
 
 def _broken(document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
     """L001 to L004: what the document's own rules refuse (docs/policy-document.md)."""
-    for field, message in problems(document)[1]:
-        code = "L001"
-        if "holds no comma" in message:
-            code = "L002"
-        elif "no built-in category" in message or "write the built-in category as" in message:
-            code = "L003"
-        elif "listed twice" in message:
-            code = "L004"
-        yield told(code, ERROR, field, message)
+    for problem in problems(document)[1]:
+        yield told(_BREACHES[problem.kind], ERROR, problem.field, problem.message)
 
 
 def _categories(document: Mapping[str, Any]) -> list[_Said]:

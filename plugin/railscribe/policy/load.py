@@ -46,9 +46,8 @@ def load_policy(name_or_path: str) -> Policy:
     ready = ready_policies()
     if name_or_path in ready:
         return _read(ready[name_or_path])
-    path = Path(name_or_path)
-    if path.suffix.lower() in _ENDINGS:
-        return _read(path)
+    if _is_file_name(name_or_path):
+        return _read(Path(name_or_path))
     raise PolicyError(
         f"There is no policy called {name_or_path!r}.",
         hint=f"Give a .yaml or .json file, or a ready one: {', '.join(nearest_ready(name_or_path))}.",
@@ -57,7 +56,11 @@ def load_policy(name_or_path: str) -> Policy:
 
 def is_loadable(name_or_path: str) -> bool:
     """Whether *name_or_path* is for :func:`load_policy`: a ready policy's name, or a file by its ending."""
-    return name_or_path in ready_policies() or Path(name_or_path).suffix.lower() in _ENDINGS
+    return name_or_path in ready_policies() or _is_file_name(name_or_path)
+
+
+def _is_file_name(name_or_path: str) -> bool:
+    return Path(name_or_path).suffix.lower() in _ENDINGS
 
 
 def load_registration(name_or_path: str) -> Registration:
@@ -105,7 +108,7 @@ def load_cases(name_or_path: str, *, policy: str | None = None) -> Suite:
     """
     ready = ready_cases()
     path = ready.get(name_or_path, Path(name_or_path))
-    if name_or_path not in ready and path.suffix.lower() not in _ENDINGS:
+    if not (name_or_path in ready or _is_file_name(name_or_path)):
         raise PolicyError(
             f"There are no cases for {name_or_path!r}.",
             hint=f"Give a .yaml file of cases, or a ready policy that has some: {', '.join(ready) or 'none has'}.",
