@@ -152,6 +152,17 @@ def test_all_problems_are_told_at_once() -> None:
     ]
 
 
+def test_problems_are_told_in_two_rounds() -> None:
+    """What a field may not hold comes first, all of it; what fields contradict, once each can be read."""
+    contradictions = {"unlisted_action": "allow", "suppressed": ["Nonsense"]}
+
+    fields = problem(version=1, description="", **contradictions).splitlines()
+    whole = problem(**contradictions).splitlines()
+
+    assert [line.partition(":")[0] for line in fields] == ["version", "description"]
+    assert [line.partition(":")[0] for line in whole] == ["suppressed.0", "unlisted_action"]
+
+
 def test_lines_lead_to_the_innermost_field() -> None:
     """A problem is placed at the line of its field, or of the nearest part around it that has one."""
     lines = {"suppressed": 4, "categories": 6, "categories.0": 7}

@@ -282,7 +282,7 @@ def test_a_diagnostic_knows_its_line(tmp_path: Path) -> None:
 
 
 def test_a_broken_document_is_linted_as_far_as_it_goes() -> None:
-    """All breaches come at once, each an error."""
+    """All breaches of single fields come at once, each an error."""
     told = lint({"name": "Shop", "version": 1, "categories": [{"name": "a, b"}]})
 
     assert {each.code for each in told} == {"L001", "L002"}

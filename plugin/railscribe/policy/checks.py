@@ -44,7 +44,7 @@ class Problem(NamedTuple):
 
 
 def problems(document: Mapping[str, Any]) -> tuple[Document | None, list[Problem]]:
-    """Return *document* as read, where its fields could be, and everything that is wrong with it."""
+    """Return *document* as read, and what its fields contradict; or ``None``, and what is wrong with single ones."""
     try:
         read = Document.model_validate(dict(document))
     except ValidationError as error:

@@ -8,7 +8,8 @@ Rules
    built-in under ``categories`` restates it with a definition or an action of its own.
 3. ``Sexual (minor)`` is always in, always blocks, and can be neither suppressed, allowed, redefined nor
    softened, under whatever name, by no action, threshold or parent.
-4. A policy that would tell the model nothing, or act on nothing, does not compile.
+4. A policy that would tell the model nothing, or act on nothing, does not compile. What no document may say, no
+   policy built or changed in code may either.
 5. The digest is that of the canonical document: every field, defaults filled in, sorted keys, no white space.
    A field that came later counts only where it is set, so that no older document changes its digest.
    What a category inherits is filled in as if it were written.
@@ -161,7 +162,8 @@ def parse_policy(document: Mapping[str, Any], *, lines: Mapping[str, int] | None
     *lines* tells where each field stands, by its dotted path ("categories.0.name"), for the messages.
 
     Raises:
-        PolicyError: with every problem in one message, a line each, with its field.
+        PolicyError: with every field that cannot be read in one message, a line each; or, where all can be, with
+            everything that they contradict.
     """
     read, found = problems(document)
     if read is None or found:
