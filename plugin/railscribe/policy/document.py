@@ -8,7 +8,8 @@ Rules
    built-in under ``categories`` restates it with a definition or an action of its own.
 3. ``Sexual (minor)`` is always in, always blocks, and can be neither suppressed, allowed, redefined nor
    softened, under whatever name, by no action, threshold or parent.
-4. A policy that would tell the model nothing, or act on nothing, does not compile.
+4. A policy that would tell the model nothing, or act on nothing, does not compile. What no document may say, no
+   policy built or changed in code may either.
 5. The digest is that of the canonical document: every field, defaults filled in, sorted keys, no white space.
    A field that came later counts only where it is set, so that no older document changes its digest.
    What a category inherits is filled in as if it were written.
@@ -20,12 +21,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from railscribe.errors import PolicyError
-from railscribe.policy.checks import problems
+from railscribe.policy.checks import Problem, problems
+from railscribe.policy.diagnostics import line_of
 from railscribe.policy.families import HIGHEST_FOR_MINOR, Families
 from railscribe.policy.schema import Document
 from railscribe.reasoning import Band, ReasoningPlan
@@ -39,6 +41,8 @@ _APPLIES = {
     Direction.TOOL_OUTPUT: "tools",
     Direction.TOOL_INPUT: "tools",
 }
+MAX_BYTES = 256 * 1024
+"""How large a policy may be, written down. No model reads so much with care."""
 _ADDED = ("reasoning", "review_band", "threshold", "languages", "applies_to", "refusals")
 _ADDED_TO_CATEGORIES = ("parent", "threshold", "examples", "refusals")
 
@@ -92,7 +96,7 @@ class Policy:
     refusals: ByLanguage = ()
 
     def __post_init__(self) -> None:
-        # Rule 3 holds for a policy built or changed in code as well.
+        # What holds for a document holds for a policy built or changed in code as well, rule 3 above all.
         floor = self.category(SEXUAL_MINOR)
         if (
             floor is None
@@ -100,6 +104,11 @@ class Policy:
             or (floor.threshold or 0.0) > HIGHEST_FOR_MINOR
         ):
             raise PolicyError(f"{SEXUAL_MINOR!r} belongs to every policy, as it is defined, and blocks.")
+        read, found = problems(_as_document(self))
+        if read is not None and set(Families.of(read).names) != {each.name for each in self.categories}:
+            found.append(Problem("categories", "are not those that builtin and suppressed leave"))
+        if found:
+            raise PolicyError("No policy can say this:\n" + _told(found, {}))
 
     def canonical(self) -> str:
         """Return the document as canonical JSON (rule 5)."""
@@ -153,20 +162,23 @@ def parse_policy(document: Mapping[str, Any], *, lines: Mapping[str, int] | None
     *lines* tells where each field stands, by its dotted path ("categories.0.name"), for the messages.
 
     Raises:
-        PolicyError: with every problem in one message, a line each, with its field.
+        PolicyError: with every field that cannot be read in one message, a line each; or, where all can be, with
+            everything that they contradict.
     """
     read, found = problems(document)
     if read is None or found:
-        raise PolicyError("\n".join(_place(field, lines or {}) + message for field, message in found))
+        raise PolicyError(_told(found, lines or {}))
     return _freeze(read)
+
+
+def _told(found: Iterable[Problem], lines: Mapping[str, int]) -> str:
+    return "\n".join(_place(problem.field, lines) + problem.message for problem in found)
 
 
 def _place(field: str, lines: Mapping[str, int]) -> str:
     """Return *field* with the line of its innermost part that has one."""
-    path = field
-    while path and path not in lines:
-        path = path.rpartition(".")[0]
-    where = f"line {lines[path]}, {field}" if path else field
+    line = line_of(field, lines)
+    where = f"line {line}, {field}" if line is not None else field
     return f"{where}: " if where else ""
 
 
@@ -193,6 +205,18 @@ def _freeze(document: Document) -> Policy:
         applies_to=None if document.applies_to is None else tuple(sorted(set(document.applies_to))),
         refusals=_by_language(document.refusals),
     )
+
+
+def _as_document(policy: Policy) -> dict[str, Any]:
+    """Return *policy* as a document that says the same, with what is inherited written out."""
+    said: dict[str, Any] = json.loads(policy.canonical())
+    said["sides"] = {"input": said.pop("input_sides"), "output": said.pop("output_sides")}
+    for category in said["categories"]:
+        if category["name"] == SEXUAL_MINOR:
+            category["definition"] = None  # its own, which no document gives
+    if policy.reasoning is not None:
+        said["reasoning"]["for"] = said["reasoning"].pop("applies_to")
+    return said
 
 
 def _category(name: str, families: Families) -> PolicyCategory:
