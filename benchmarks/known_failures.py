@@ -28,12 +28,13 @@ _CASE, _FIELD, _GUARD = "  - name: ", "    ", "      "
 def main(given: argparse.Namespace) -> None:
     """Print what fails; with a guard to mark, write it into the files."""
     files = json.loads(given.report.read_text(encoding="utf-8"))["files"]
-    print("| policy | cases | pass | share |\n|---|---|---|---|")
+    print("| policy | cases | pass | share | decision alone |\n|---|---:|---:|---:|---:|")
     for file in files:
         cases = file["cases"]
-        print(
-            f"| {file['policy']['name']} | {len(cases)} | {len(cases) - len(wrong(cases))} | {file['pass_rate']:.0%} |"
-        )
+        passed = len(cases) - len(wrong(cases))
+        decided = sum(all(each["field"] != "decision" for each in case["differences"]) for case in cases)
+        told = (len(cases), passed, f"{passed / len(cases):.0%}", f"{decided / len(cases):.0%}")
+        print(f"| {file['policy']['name']} | {' | '.join(map(str, told))} |")
     for file in files:
         for case in wrong(file["cases"]):
             print(f"{file['policy']['name']}: {case['name']}: {reason(case)}")

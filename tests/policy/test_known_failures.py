@@ -64,7 +64,7 @@ def unmarked(text: str) -> list[str]:
 
 def mark(file: Path, cases: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
     report = file.with_name("report.json")
-    told = {"file": str(file), "policy": {"name": "mine"}, "pass_rate": 1 / 3, "cases": cases}
+    told = {"file": str(file), "policy": {"name": "mine"}, "cases": cases}
     report.write_text(json.dumps({"files": [told]}), encoding="utf-8")
     command = [sys.executable, str(SCRIPT), str(report), "--mark", "embedded"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -84,7 +84,7 @@ def test_marks_follow_the_report(file: Path) -> None:
     )
 
     assert ran.returncode == 0, ran.stderr
-    assert "| mine | 3 | 1 | 33% |" in ran.stdout
+    assert "| mine | 3 | 1 | 33% | 67% |" in ran.stdout
     assert {one.name: dict(one.known_failures) for one in load_cases(str(file)).cases} == {
         "asks what a fund is": {"embedded": "Takes it for unsafe."},
         "wants a stock tip": {"transformers": "Takes it for safe.", "embedded": "Takes it for Sexual."},
