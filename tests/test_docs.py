@@ -46,12 +46,11 @@ def anchors(path: Path) -> set[str]:
 
 
 def lines(path: Path) -> list[str]:
-    """Return the commands of ours in a page's blocks of code, one to each; what is indented goes on."""
-    blocks = "".join(_FENCED.findall(path.read_text(encoding="utf-8")))
-    return [
-        " ".join(line.split("\n"))
-        for line in re.findall(r"^railscribe .*(?:\n +[-\[].*)*", blocks, re.MULTILINE)
-    ]
+    """Return the commands of ours in a page's blocks of code, each on one line."""
+    blocks = "".join(_FENCED.findall(path.read_text(encoding="utf-8"))).replace("\\\n", " ")
+    # What begins with an option goes on with the line above: that is how an outline of a command is written.
+    found = re.findall(r"^railscribe .*(?:\n +[-\[].*)*", blocks, re.MULTILINE)
+    return [line.replace("\n", " ") for line in found]
 
 
 def verb(words: list[str]) -> tuple[Any, list[str]]:
