@@ -88,9 +88,9 @@ def test_commands_parse(page: Path) -> None:
 
 
 def test_commands_in_a_sentence_exist(page: Path) -> None:
-    """A command named in a sentence has a verb of ours."""
+    """A command about policies that a sentence names has a verb of ours."""
     for code in _INLINE.findall(prose(page)):
-        if code.startswith("railscribe "):
+        if code.startswith("railscribe policy "):
             verb(code.split())
 
 
