@@ -51,6 +51,7 @@ from railscribe.values import (
     Reasoning,
     Record,
     Rendering,
+    Stage,
     StreamPart,
     Verdict,
 )
@@ -73,6 +74,7 @@ class _How:
     identity: Identity
     on_undecided: OnUndecided
     rollout: Rollout
+    wait_for: Stage
     caller: Caller
     part: StreamPart | None
     verdicts: VerdictCache | None
@@ -186,12 +188,13 @@ class Guard:
         reasoning: ReasoningPlan | None = None,
         on_undecided: OnUndecided | None = None,
         rollout: Rollout | None = None,
+        wait_for: Stage | None = None,
         caller: Caller = _NO_RAIL,
         problem: Cause | None = None,
         part: StreamPart | None = None,
         verdicts: VerdictCache | None = None,
     ) -> Record:
-        """Judge *exchange*, record the result durably and return the record.
+        """Judge *exchange*, record the result and return the record when it has reached *wait_for*.
 
         *direction* defaults to output where there is a response, else input; *policy* to what
         :meth:`policy_for` chooses. *reasoning*, or else *flags*, goes
@@ -201,7 +204,7 @@ class Guard:
         instead of those that the settings have remembered.
 
         Raises:
-            AuditError: the record could not be made durable, so there is no decision to release.
+            AuditError: the record was not kept, so there is no decision to release.
             PolicyError: the policy that was named does not exist, so there is nothing to decide by.
         """
         identity = identity or current_identity()
@@ -213,6 +216,7 @@ class Guard:
             identity=identity,
             on_undecided=on_undecided or self.settings.on_undecided,
             rollout=rollout or self._rollout,
+            wait_for=wait_for or self.settings.wait_for,
             caller=caller,
             part=part,
             verdicts=verdicts,
@@ -281,8 +285,7 @@ class Guard:
             part=how.part,
             repeats=judgement.repeats,
         )
-        # Shielded: a record once begun is finished, whoever stops waiting for it.
-        await asyncio.shield(asyncio.to_thread(self.store.append, record))
+        await self.store.append_async(record, wait=how.wait_for)
         if judgement.cancelled is not None:
             raise judgement.cancelled
         self._remember(how.verdicts, exchange, first, identity, record_id)

@@ -3,7 +3,7 @@
 Rules
 
 1. An action never raises into the host, cancelling apart: NeMo would log the whole conversation. Whatever
-   fails refuses, with the cause ``not_run``, and is logged without content.
+   fails refuses, with the cause ``not_run`` (``not_recorded`` where the store failed), and is logged without content.
 2. What was refused or let through has a record; where the record itself could not be made durable, the rail
    refuses whatever the switches say, but for a rail that only observes.
 3. What was retrieved is judged chunk by chunk, and chunks that are refused are withheld from the model.
@@ -20,7 +20,7 @@ from typing import Any
 from nemoguardrails.actions import action
 from nemoguardrails.actions.rail_outcome import RailOutcome
 
-from railscribe.errors import RailscribeError
+from railscribe.errors import NotRecordedError, RailscribeError
 from railscribe.guard import Guard
 from railscribe.language import told
 from railscribe.policy import refusals_of
@@ -143,7 +143,8 @@ class Rails:
             return await self._check(direction, context, events, policy, given, caller)
         except Exception as error:  # noqa: BLE001 - rule 1
             _log(caller, error)
-            return answer_without_record(self.guard.policy, enforced=self._enforces(direction))
+            cause = Cause.NOT_RECORDED if isinstance(error, NotRecordedError) else Cause.NOT_RUN
+            return answer_without_record(self.guard.policy, cause, enforced=self._enforces(direction))
 
     async def _check(
         self,
@@ -183,6 +184,7 @@ class Rails:
             identity=identity,
             on_undecided=on_undecided,
             rollout=switches.enforced(self.guard.settings),
+            wait_for=switches.wait_for,
             caller=caller,
             problem=problem,
             part=self._part(direction, exchange, identity, is_chunk=events is None),

@@ -39,14 +39,14 @@ def outcome_of(record: Record, policy: Policy, refusal: str) -> RailOutcome:
     return (RailOutcome.block if refused else RailOutcome.allow)(reason=reason, metadata=metadata)
 
 
-def answer_without_record(policy: Policy, *, enforced: bool) -> RailOutcome:
+def answer_without_record(policy: Policy, cause: Cause, *, enforced: bool) -> RailOutcome:
     """Return what the host is to do where a check could not be run and recorded; it refuses if *enforced*."""
     enforcement = Enforcement.REFUSED if enforced else Enforcement.OBSERVED
     metadata: dict[str, object] = {
         "record_id": None,
         "outcome": Outcome.UNDECIDED.value,
         "enforcement": enforcement.value,
-        "cause": Cause.NOT_RUN.value,
+        "cause": cause.value,
         "categories": [],
         "rule": "",
         "policy": policy.name,
@@ -56,7 +56,7 @@ def answer_without_record(policy: Policy, *, enforced: bool) -> RailOutcome:
         "tool_calls": [],
     }
     return (RailOutcome.block if enforced else RailOutcome.allow)(
-        reason="undecided: not_run", metadata=metadata
+        reason=f"undecided: {cause.value}", metadata=metadata
     )
 
 

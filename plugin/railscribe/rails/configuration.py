@@ -28,7 +28,7 @@ from railscribe.errors import PolicyError, SettingsError
 from railscribe.guard import Guard
 from railscribe.rollout import OnUndecided, Rollout
 from railscribe.settings import Settings, load_settings
-from railscribe.values import Direction
+from railscribe.values import Direction, Stage
 
 
 def flow_of(direction: Direction) -> str:
@@ -51,6 +51,7 @@ class Switches(BaseModel):
 
     on_undecided: OnUndecided | None = None
     rollout: str | None = None
+    wait_for: Stage | None = None
 
     @field_validator("rollout")
     @classmethod
@@ -139,7 +140,7 @@ def _switches(rail: str, given: object) -> Switches:
         where = ".".join((rail, *map(str, problem["loc"])))
         raise SettingsError(
             f"custom_data: railscribe: {where}: {problem['msg']}.",
-            hint="A rail takes on_undecided (block, allow) and rollout (enforce, observe, a percentage).",
+            hint="A rail takes on_undecided (block, allow), rollout (enforce, observe, 25%) and wait_for (durable, …).",
         ) from None
 
 
