@@ -396,6 +396,27 @@ policy_moves = _evidence(
     sa.Index(None, "policy_digest", "moved_at"),
 )
 
+reviews = _evidence(
+    "reviews",
+    sa.Column("checked_at", UtcDateTime, primary_key=True),
+    # No foreign key: a review outlives its record, which may be pruned. A trigger wants the record to be there.
+    _text("record_id", primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    _text("tenant"),
+    _text("outcome"),
+    _text("decision"),
+    _text("reason"),
+    _text("reviewed_by"),
+    _time("reviewed_at"),
+    _number("answers", nullable=True),
+    _text("railscribe_version"),
+    sa.CheckConstraint("reviewed_by <> ''", name="has_reviewer"),
+    sa.CheckConstraint("reason <> ''", name="has_reason"),
+    sa.CheckConstraint("(number = 1) = (answers IS NULL)", name="first_answers_none"),
+    sa.CheckConstraint("number >= 1 AND answers < number", name="answers_an_earlier"),
+    sa.Index(None, "tenant", "reviewed_at"),
+)
+
 contents = sa.Table(
     "contents",
     metadata,
@@ -413,10 +434,12 @@ EVIDENCE = (
     *(late_traces, engine_probes),
     *(policy_registrations, policy_sources, policy_clauses, policy_diagnostics, policy_allowances),
     policy_moves,
+    reviews,
 )
 """Tables whose rows can be neither changed nor deleted."""
 
 VIEWS = (
     *("v_checks", "v_blocked_by_category_day", "v_undecided", "v_reviews", "v_late_traces", "v_images"),
     *("v_policy_tags", "v_policy_timeline"),
+    *("v_review_decisions", "v_review_queue"),
 )
