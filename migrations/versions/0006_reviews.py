@@ -92,12 +92,13 @@ def _create_decisions(*, on_sqlite: bool) -> None:
             return f"CAST(strftime('%s', {time}) AS INTEGER)"
         return f"CAST(extract(epoch FROM date_trunc('second', {time})) AS bigint)"
 
+    reasons = _reasons("v", "record_id", on_sqlite=on_sqlite)
     op.get_bind().execution_options(no_parameters=True).exec_driver_sql(
         f"""
         CREATE VIEW v_review_decisions AS
         SELECT v.record_id AS id, v.number, v.checked_at, v.reviewed_at,
                {_day("v.reviewed_at", on_sqlite=on_sqlite)} AS day, v.tenant, r.direction, r.rail, p.name AS policy,
-               p.version AS policy_version, r.policy_digest, {_reasons("v", "record_id", on_sqlite=on_sqlite)} AS reasons,
+               p.version AS policy_version, r.policy_digest, {reasons} AS reasons,
                v.outcome, v.answers, b.decision AS answered_decision, b.reviewed_by AS answered_by, v.decision,
                v.reason, v.reviewed_by,
                ({seconds("v.reviewed_at")} - {seconds("v.checked_at")}) / 60 AS minutes_open,
@@ -196,6 +197,6 @@ def _postgresql_triggers() -> list[str]:
             RETURN NEW;
         END $$
         """,
-        "CREATE TRIGGER reviews_by_another BEFORE INSERT ON reviews "
-        "FOR EACH ROW EXECUTE FUNCTION railscribe_refuse_review()",
+        "CREATE TRIGGER reviews_by_another BEFORE INSERT ON reviews"
+        " FOR EACH ROW EXECUTE FUNCTION railscribe_refuse_review()",
     ]

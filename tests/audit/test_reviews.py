@@ -1,5 +1,6 @@
 """What persons decide about records: the queue, the reviews, and who may not review what."""
 
+# ruff: noqa: S608 - names and values of ours
 from __future__ import annotations
 
 import threading
@@ -137,14 +138,19 @@ def test_reviews_in_sql(any_store: AuditStore, blocked: RecordFactory) -> None:
 
     second = dict(zip(columns, rows[1], strict=True))
     expected = {
-        **{"id": blocked().id, "number": 2, "answers": 1, "tenant": "acme", "policy": "dev-tools-assistant"},
-        **{"reasons": "flagged", "outcome": "flag", "answered_decision": "escalate", "answered_by": "carol"},
-        **{
-            "decision": "overturn",
-            "reason": "Harmless.",
-            "reviewed_by": "dave",
-            "day": told["reviewed_at"][:10],
-        },
+        "id": blocked().id,
+        "number": 2,
+        "answers": 1,
+        "tenant": "acme",
+        "policy": "dev-tools-assistant",
+        "reasons": "flagged",
+        "outcome": "flag",
+        "answered_decision": "escalate",
+        "answered_by": "carol",
+        "decision": "overturn",
+        "reason": "Harmless.",
+        "reviewed_by": "dave",
+        "day": told["reviewed_at"][:10],
     }
     assert {name: second[name] for name in expected} == expected
     minutes = second["minutes_open"]
@@ -220,9 +226,16 @@ def test_the_database_refuses_it_too(any_url: str, blocked: RecordFactory, chang
         [(checked_at,)] = store.select("SELECT checked_at FROM records")[1]
     zone = "" if any_url.startswith("sqlite") else "+00"
     values = {
-        **{"checked_at": f"'{checked_at}{zone}'", "record_id": f"'{blocked().id}'", "number": "1"},
-        **{"tenant": "'acme'", "outcome": "'flag'", "decision": "'uphold'", "reason": "'Fine.'"},
-        **{"reviewed_by": "'carol'", "reviewed_at": f"'{checked_at}{zone}'", "railscribe_version": "'1'"},
+        "checked_at": f"'{checked_at}{zone}'",
+        "record_id": f"'{blocked().id}'",
+        "number": "1",
+        "tenant": "'acme'",
+        "outcome": "'flag'",
+        "decision": "'uphold'",
+        "reason": "'Fine.'",
+        "reviewed_by": "'carol'",
+        "reviewed_at": f"'{checked_at}{zone}'",
+        "railscribe_version": "'1'",
     }
 
     def insert(values: dict[str, str]) -> int:
