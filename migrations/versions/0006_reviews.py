@@ -175,6 +175,7 @@ def _postgresql_triggers() -> list[str]:
         "FOR EACH ROW EXECUTE FUNCTION railscribe_refuse()",
         "FOR EACH STATEMENT EXECUTE FUNCTION railscribe_refuse()",
     )
+    each = "FOR EACH ROW EXECUTE FUNCTION railscribe_refuse_review()"
     schema = op.get_bind().execute(sa.text("SELECT quote_ident(current_schema())")).scalar_one()
     return [
         f"CREATE TRIGGER reviews_no_update BEFORE UPDATE ON reviews {row}",
@@ -197,6 +198,5 @@ def _postgresql_triggers() -> list[str]:
             RETURN NEW;
         END $$
         """,
-        "CREATE TRIGGER reviews_by_another BEFORE INSERT ON reviews"
-        " FOR EACH ROW EXECUTE FUNCTION railscribe_refuse_review()",
+        f"CREATE TRIGGER reviews_by_another BEFORE INSERT ON reviews {each}",
     ]
