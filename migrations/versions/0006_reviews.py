@@ -1,4 +1,4 @@
-"""Reviews: what a person decided about a record, and the queue of what waits for one.
+"""Reviews: what a person decided about a record, and the queue of what waits for one. Auditors bound to tenants.
 
 Revision 0006, after 0005. docs/schema.md explains the choices.
 """
@@ -22,6 +22,7 @@ _VIEWS = ("v_review_decisions", "v_review_queue")
 def upgrade() -> None:
     on_sqlite = op.get_bind().dialect.name == "sqlite"
     _create_reviews()
+    _create_tenant_auditors()
     _create_decisions(on_sqlite=on_sqlite)
     _create_queue(on_sqlite=on_sqlite)
     for statement in _sqlite_triggers() if on_sqlite else _postgresql_triggers():
@@ -37,6 +38,7 @@ def downgrade() -> None:
         raise CommandError(f"this would drop {count} reviews, and evidence is not dropped by a downgrade")
     for view in reversed(_VIEWS):
         op.execute(sa.text(f"DROP VIEW {view}"))
+    op.drop_table("tenant_auditors")
     op.drop_table("reviews")  # and its triggers with it
     if bind.dialect.name == "postgresql":
         op.execute(sa.text("DROP FUNCTION railscribe_refuse_review()"))
@@ -66,6 +68,18 @@ def _create_reviews() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_reviews_tenant_reviewed_at", "reviews", ["tenant", "reviewed_at"])
+
+
+def _create_tenant_auditors() -> None:
+    """How things are, and not how they were: no evidence, and no triggers."""
+    op.create_table(
+        "tenant_auditors",
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("bound_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("bound_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("role", "tenant", name="pk_tenant_auditors"),
+    )
 
 
 def _day(time: str, *, on_sqlite: bool) -> str:

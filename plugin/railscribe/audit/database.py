@@ -144,6 +144,10 @@ def _explain(error: exc.SQLAlchemyError, url: URL, doing: str) -> AuditError:
         return AuditError(
             f"{doing}: cannot open {where}.", hint="Check that its folder exists and may be written to."
         )
+    if code == "42501":
+        return AuditError(
+            f"{doing}: this login may not do that at {where}.", hint="docs/access.md says which role may."
+        )
     if code in ("3D000",):
         return AuditError(f"{doing}: there is no database at {where}.", hint="Create it: createdb")
     if isinstance(error, exc.OperationalError) and url.drivername != "sqlite" and not code:

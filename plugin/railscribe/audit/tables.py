@@ -428,6 +428,16 @@ contents = sa.Table(
     _flag("truncated"),
 )
 
+tenant_auditors = sa.Table(
+    "tenant_auditors",
+    metadata,
+    _text("role", primary_key=True),
+    _text("tenant", primary_key=True),
+    _time("bound_at"),
+    _text("bound_by"),
+)
+"""Whose records a database role sees, on PostgreSQL. No evidence: it says how things are, not how they were."""
+
 EVIDENCE = (
     *(policies, policy_texts, engines),
     *(records, record_categories, record_notes, record_images, record_pieces),
