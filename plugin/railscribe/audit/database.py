@@ -148,6 +148,11 @@ def _explain(error: exc.SQLAlchemyError, url: URL, doing: str) -> AuditError:
         return AuditError(
             f"{doing}: this login may not do that at {where}.", hint="docs/access.md says which role may."
         )
+    if code == "0LP01":
+        return AuditError(
+            f"{doing}: a role that is to be bound sees all tenants, or one passes row-level security by.",
+            hint="Choose another, or take that from it.",
+        )
     if code in ("3D000",):
         return AuditError(f"{doing}: there is no database at {where}.", hint="Create it: createdb")
     if isinstance(error, exc.OperationalError) and url.drivername != "sqlite" and not code:

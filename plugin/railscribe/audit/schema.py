@@ -39,11 +39,16 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Take the database at *url* back to *revision*; refused where that would drop records.
+    """Take the database at *url* back to *revision*; refused where that would drop records, or where it has roles.
 
     Raises:
         AuditError: what stood in the way; no step was taken.
     """
+    if has_roles(url):  # whose conditions hold on to the tables
+        raise AuditError(
+            "A database with roles is not taken back.",
+            hint="Take them down first: railscribe db roles --drop",
+        )
     _migrate(url, revision, command.downgrade, create=False)
 
 
