@@ -44,12 +44,8 @@ class Deployment:
     def as_(self, login: str) -> Iterator[psycopg.Connection[Any]]:
         """A bare connection of *login*, each statement its own transaction."""
         url = parse_url(self.of(login) if login != "postgres" else self.url)
-        with psycopg.connect(
-            host=url.query["host"],
-            user=url.username,
-            dbname="postgres",
-            autocommit=True,  # type: ignore[arg-type]
-        ) as connection:
+        host, user = str(url.query["host"]), str(url.username)
+        with psycopg.connect(host=host, user=user, dbname="postgres", autocommit=True) as connection:
             connection.execute(f"SET search_path = {self.schema}")
             yield connection
 
