@@ -68,6 +68,7 @@ def _create_reviews() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_reviews_tenant_reviewed_at", "reviews", ["tenant", "reviewed_at"])
+    op.create_index("ix_reviews_record_id_number", "reviews", ["record_id", "number"])
 
 
 def _create_tenant_auditors() -> None:

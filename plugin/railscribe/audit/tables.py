@@ -415,6 +415,7 @@ reviews = _evidence(
     sa.CheckConstraint("(number = 1) = (answers IS NULL)", name="first_answers_none"),
     sa.CheckConstraint("number >= 1 AND answers < number", name="answers_an_earlier"),
     sa.Index(None, "tenant", "reviewed_at"),
+    sa.Index(None, "record_id", "number"),  # an entry of the chain knows these two
 )
 
 contents = sa.Table(
