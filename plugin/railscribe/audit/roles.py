@@ -4,8 +4,8 @@ Rules
 
 1. Rights follow from ``tables``: what is evidence, what is a view, which columns are a key. Running the script
    again after an upgrade gives what is new, and takes what no longer follows.
-2. Who writes inserts, and reads keys and what is about nobody (policies, engines, segments): never content, and of
-   a record no more than its key and its class.
+2. Who writes inserts, and reads keys, times and what is about nobody (policies, engines, segments): never content,
+   and of a record no more than its key and its class.
 3. Who audits reads views. These belong to a role of their own that may select and nothing else, so row-level
    security holds for everything that is asked through them, whoever owns the tables.
 4. Tables and functions belong to the operator's role. Nothing is granted to PUBLIC.
@@ -38,7 +38,7 @@ _OPERATED = (
 )
 """Tables that only the operator's commands insert into, as far as there are such."""
 _READ_BY_WRITERS_TOO = {"records": ("retention_class",), "subject_keys": ("wrapped", "wrapped_by")}
-"""Columns beside the key, of tables about persons."""
+"""Columns beside keys and times, of tables about persons."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,62}")
 
 
@@ -270,7 +270,10 @@ def _is_about_nobody(table: sa.Table) -> bool:
 def _read_by_writers(table: sa.Table) -> tuple[str, ...]:
     if _is_about_nobody(table) or table in (tables.contents, tables.tenant_auditors):
         return ()
-    return tuple(table.primary_key.columns.keys()) + _READ_BY_WRITERS_TOO.get(table.name, ())
+    keys = tuple(
+        column.name for column in table.c if column.primary_key or isinstance(column.type, tables.UtcDateTime)
+    )
+    return keys + _READ_BY_WRITERS_TOO.get(table.name, ())
 
 
 def _for_bound(statement: str) -> list[str]:
