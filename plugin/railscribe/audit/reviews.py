@@ -26,7 +26,6 @@ import sqlalchemy as sa
 
 from railscribe.audit import tables
 from railscribe.audit.contents import Row, iso
-from railscribe.audit.reading import whole
 from railscribe.audit.rows import EntryKind, Rows, railscribe_version
 from railscribe.audit.store import AuditStore
 from railscribe.errors import ReviewerIsSubjectError, UsageError
@@ -98,7 +97,9 @@ class Reviews:
             query = query.where(listed.contains(f", {reason}, ", autoescape=True))
         with self._store.transaction("Reading the review queue") as connection:
             waiting = [dict(row) for row in connection.execute(query).mappings()]
-            return [_item(row, whole(connection, (row["checked_at"], row["id"]))) for row in waiting]
+            return [
+                _item(row, self._store.whole(connection, (row["checked_at"], row["id"]))) for row in waiting
+            ]
 
     def append(self, beginning: str, decision: ReviewDecision, *, reason: str, by: str) -> dict[str, Any]:
         """Make durable what *by* decided about the one record whose id begins with *beginning*, and return it.

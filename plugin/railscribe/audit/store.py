@@ -158,7 +158,11 @@ class AuditStore:
         """
         key = self.key_of(beginning)
         with self.transaction(_READING) as connection:
-            return whole(connection, key)
+            return self.whole(connection, key)
+
+    def whole(self, connection: sa.Connection, key: tuple[datetime, str]) -> dict[str, Any]:
+        """Return the record at *key* whole, in a transaction of :meth:`transaction`; for this package's modules."""
+        return whole(connection, key)
 
     def key_of(self, beginning: str) -> tuple[datetime, str]:
         """Return when the one record was checked whose id begins with *beginning*, and its id.
