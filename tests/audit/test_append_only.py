@@ -67,7 +67,9 @@ def got_through(url: str, table: sa.Table) -> list[str]:
                 continue
             # A shared row that comes again is left as it is, without a word; all else is refused aloud.
             quiet = "replace" in way or way == "upsert"
-            if not quiet or connection.execute(sa.select(table)).all() != before:
+            after = set(connection.execute(sa.select(table)).all())
+            # Where all columns are key, what was forged is a row more: the chain finds those.
+            if not quiet or not after.issuperset(before):
                 found.append(f"{table.name}: {way}")
     return found
 

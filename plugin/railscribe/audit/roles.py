@@ -33,7 +33,8 @@ ROLES = {
     "views": "owns the views; for no login",
 }
 _OPERATED = (
-    *("erasures", "erased_records", "erased_keys", "holds", "hold_releases", "prunes", "pruned_segments"),
+    *("erasures", "erased_records", "erased_keys", "holds", "hold_releases", "prunes"),
+    *("pruned_segments", "pruned_entries"),
     "tenant_auditors",
 )
 """Tables that only the operator's commands insert into, as far as there are such."""
