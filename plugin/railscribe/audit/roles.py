@@ -35,10 +35,14 @@ ROLES = {
 _OPERATED = (
     *("erasures", "erased_records", "erased_keys", "holds", "hold_releases", "prunes"),
     *("pruned_segments", "pruned_entries"),
-    "tenant_auditors",
 )
-"""Tables that only the operator's commands insert into, as far as there are such."""
-_READ_BY_WRITERS_TOO = {"records": ("retention_class",), "subject_keys": ("wrapped", "wrapped_by")}
+"""Evidence that only the operator's commands add to, as far as there is such."""
+_KEPT = ("contents", "subject_keys")
+"""Tables beside evidence that appending fills."""
+_READ_BY_WRITERS_TOO = {
+    "records": ("retention_class",),
+    "subject_keys": ("digest", "wrapped", "wrapped_by", "made_at"),
+}
 """Columns beside keys and times, of tables about persons."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,62}")
 
@@ -211,6 +215,7 @@ def _revoke(role: dict[str, str]) -> list[str]:
     # Of the views' owner what it may do with tables: its own views stay its own.
     return [
         f"REVOKE ALL ON {_list(_relations())} FROM PUBLIC, {who}",
+        *_for_bound(f"REVOKE ALL ON {_list(_relations())} FROM %I"),
         f"REVOKE ALL ON {_list(_table_names())} FROM {role['views']}",
     ]
 
@@ -221,10 +226,10 @@ def _revoke_from(who: str) -> list[str]:
 
 
 def _grant(role: dict[str, str]) -> list[str]:
-    written = [table.name for table in _tables() if table.name not in _OPERATED]
+    written = [table.name for table in _tables() if _is_written(table)]
     read = [*tables.VIEWS, tables.VERSION_TABLE]
     statements = [f"GRANT INSERT ON {_list(written)} TO {role['writer']}"]
-    whole = [table.name for table in _tables() if _is_about_nobody(table)]
+    whole = [table.name for table in tables.EVIDENCE if _is_about_nobody(table)]
     statements.append(f"GRANT SELECT ON {_list([*whole, tables.VERSION_TABLE])} TO {role['writer']}")
     for table in _tables():
         columns = _read_by_writers(table)
@@ -232,8 +237,21 @@ def _grant(role: dict[str, str]) -> list[str]:
             statements.append(f"GRANT SELECT ({', '.join(columns)}) ON {table.name} TO {role['writer']}")
     statements.append(f"GRANT SELECT ON {_list(_table_names())} TO {role['views']}, {role['reviewer']}")
     statements.append(f"GRANT SELECT ON {_list(read)} TO {role['auditor']}, {role['reviewer']}")
-    statements += _for_bound(f"GRANT SELECT ON {_list(read)} TO %I")
-    return statements + _for_bound("GRANT USAGE ON SCHEMA %2$I TO %1$I")
+    statements += _for_bound(f"GRANT SELECT ON {tables.VERSION_TABLE} TO %I")
+    statements += _for_bound("GRANT USAGE ON SCHEMA %2$I TO %1$I")
+    return [*statements, _grant_views_to_bound()]
+
+
+def _grant_views_to_bound() -> str:
+    """Rule 7 of ``separation``."""
+    return _loop(
+        "SELECT DISTINCT g.role AS name, v.relname AS view FROM tenant_auditors g "
+        "JOIN pg_roles p ON p.rolname = g.role\n"
+        "    JOIN pg_class v ON v.relnamespace = current_schema()::regnamespace "
+        f"AND v.relname IN ({_quoted(tables.VIEWS)})\n"
+        "    JOIN pg_attribute a ON a.attrelid = v.oid AND a.attname = 'tenant' AND NOT a.attisdropped",
+        "EXECUTE format('GRANT SELECT ON %I TO %I', r.view, r.name);",
+    )
 
 
 def _separate(table: sa.Table, role: dict[str, str]) -> list[str]:
@@ -262,14 +280,21 @@ def _policies(prefix: str) -> tuple[str, str, str]:
     return f"{prefix}_append", f"{prefix}_keys", f"{prefix}_seen"
 
 
+def _is_written(table: sa.Table) -> bool:
+    """Return whether the writer's role inserts into *table*; what is no evidence is the operator's, content apart."""
+    return table.name not in _OPERATED and (table in tables.EVIDENCE or table.name in _KEPT)
+
+
 def _is_about_nobody(table: sa.Table) -> bool:
     """Return whether *table* holds nothing of a person (rule 2)."""
-    named = {"subject", "subject_commitment", "record_id"} & set(table.c.keys())
-    return not named and table is not tables.tenant_auditors
+    return not {"subject", "subject_commitment", "record_id"} & set(table.c.keys())
 
 
 def _read_by_writers(table: sa.Table) -> tuple[str, ...]:
-    if _is_about_nobody(table) or table in (tables.contents, tables.tenant_auditors):
+    """Return the columns of *table* that the writer's role reads, where it does not read the whole."""
+    if table not in tables.EVIDENCE:
+        return _READ_BY_WRITERS_TOO.get(table.name, ())
+    if _is_about_nobody(table):
         return ()
     keys = tuple(
         column.name for column in table.c if column.primary_key or isinstance(column.type, tables.UtcDateTime)

@@ -5,10 +5,14 @@ Rules
 1. A row that names a tenant is seen by those who are bound to it.
 2. A row that points at such a row is seen by those who see that one.
 3. A row that many share (a policy, its text, an engine) is seen by those who see a row that points at it.
-4. A row that points at one of rule 3 is seen by those who see that one.
+4. A row that points at one of rule 3 is seen by those who see that one. An entry of the chain is seen by those who
+   see its record.
 5. What none of these covers belongs to all tenants at once, and nobody who is bound sees it. So a table of a later
-   revision is hidden until it says whose it is.
+   revision is hidden until it says whose it is. The scaffolding of the chain, which says how many and when but never
+   whose or what, is seen by all: sums are made by it.
 6. Who is bound to no tenant but to an audit role sees every row. Whoever is neither sees none.
+7. Who is bound may ask the views that have a tenant in every row. Another may rest on what rule 5 hides, and would
+   tell half of it.
 """
 
 # ruff: noqa: S608 - names of ours, or names that were checked, or literals that were quoted
@@ -20,6 +24,9 @@ from railscribe.audit import tables
 
 _FOR_ALL = ("policy_moves",)
 """Tables in which an empty tenant stands for every tenant that has no row of its own."""
+_SCAFFOLDING = ("segments", "checkpoints", "writers", "summarised")
+_OF_RECORD = {"entries": "records.checked_at = entries.at AND records.id = entries.id"}
+"""Tables without a foreign key to the record that they are about."""
 BOUND = """SELECT g.tenant FROM tenant_auditors g JOIN pg_roles p ON p.rolname = g.role
     WHERE pg_has_role(p.oid, 'USAGE')"""
 """The tenants that the asking role is bound to."""
@@ -30,6 +37,10 @@ def condition(table: sa.Table) -> str | None:
     if "tenant" in table.c:
         for_all = " OR tenant = ''" if table.name in _FOR_ALL else ""
         return f"tenant IN ({BOUND}){for_all}"
+    if table.name in _SCAFFOLDING:
+        return "true"
+    if table.name in _OF_RECORD:
+        return f"EXISTS (SELECT 1 FROM records WHERE {_OF_RECORD[table.name]})"
     of_tenant = [key for key in _keys(table) if "tenant" in key.referred_table.c]
     if of_tenant:
         return _parent(table, of_tenant[0])
@@ -42,7 +53,11 @@ def condition(table: sa.Table) -> str | None:
     ]
     if sharing:
         return " OR ".join(_shared(key) for key in sharing)
-    pointing = [key for key in _keys(table) if condition(key.referred_table) is not None]
+    pointing = [
+        key
+        for key in _keys(table)
+        if key.referred_table.name not in _SCAFFOLDING and condition(key.referred_table) is not None
+    ]
     return _parent(table, pointing[0]) if pointing else None
 
 
