@@ -7,8 +7,8 @@ import time
 from datetime import datetime, timezone
 from functools import lru_cache
 
-from railscribe.recording import new_id
 from railscribe.policy import load_policy, render
+from railscribe.recording import new_id
 from railscribe.values import (
     Category,
     Completion,

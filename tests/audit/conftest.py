@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from railscribe.audit import AuditStore, PolicyRegistry, tables
+from railscribe.audit import AuditStore, PolicyRegistry, ReviewDecision, Reviews, tables
 from railscribe.audit.rows import EntryKind, Rows
 from railscribe.audit.schema import upgrade
 from railscribe.policy import load_policy, render
@@ -153,6 +153,7 @@ def fill(pieces: tuple[Piece, ...]) -> Callable[[AuditStore], None]:
         found = Diagnostic(code="L001", severity=Severity.NOTE, message="As it should be.")
         registry.register(replace(read, diagnostics=(found,), allowances=("C110",)), by="alice")
         registry.move(read.policy.name, "prod", read.policy.digest, by="alice")
+        Reviews(store).append(record.id, ReviewDecision.ESCALATE, reason="Unclear to me.", by="carol")
         store.append_rows([_gap()], "Writing a gap")
         store.seal()
 

@@ -3,6 +3,7 @@
 from railscribe.audit.opening import open_store
 from railscribe.audit.policies import PolicyRegistry
 from railscribe.audit.probes import KnownProbes
+from railscribe.audit.reviews import ReviewDecision, Reviews
 from railscribe.audit.store import AuditStore
 
-__all__ = ["AuditStore", "KnownProbes", "PolicyRegistry", "open_store"]
+__all__ = ["AuditStore", "KnownProbes", "PolicyRegistry", "ReviewDecision", "Reviews", "open_store"]

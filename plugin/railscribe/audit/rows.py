@@ -54,6 +54,7 @@ class EntryKind(str, Enum):
     PROBE = "probe"
     POLICY_REGISTRATION = "policy_registration"
     POLICY_MOVE = "policy_move"
+    REVIEW = "review"
     GAP = "gap"
 
 

@@ -405,6 +405,28 @@ policy_moves = _evidence(
     sa.Index(None, "policy_digest", "moved_at"),
 )
 
+reviews = _evidence(
+    "reviews",
+    sa.Column("checked_at", UtcDateTime, primary_key=True),
+    # No foreign key: a review outlives its record, which may be pruned. A trigger wants the record to be there.
+    _text("record_id", primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    _text("tenant"),
+    _text("outcome"),
+    _text("decision"),
+    _text("reason"),
+    _text("reviewed_by"),
+    _time("reviewed_at"),
+    _number("answers", nullable=True),
+    _text("railscribe_version"),
+    sa.CheckConstraint("reviewed_by <> ''", name="has_reviewer"),
+    sa.CheckConstraint("reason <> ''", name="has_reason"),
+    sa.CheckConstraint("(number = 1) = (answers IS NULL)", name="first_answers_none"),
+    sa.CheckConstraint("number >= 1 AND answers < number", name="answers_an_earlier"),
+    sa.Index(None, "tenant", "reviewed_at"),
+    sa.Index(None, "record_id", "number"),  # an entry of the chain knows these two
+)
+
 contents = sa.Table(
     "contents",
     metadata,
@@ -485,6 +507,15 @@ gaps = _evidence(
     _text("cause"),
     _text("detail", nullable=True),
 )
+tenant_auditors = sa.Table(
+    "tenant_auditors",
+    metadata,
+    _text("role", primary_key=True),
+    _text("tenant", primary_key=True),
+    _time("bound_at"),
+    _text("bound_by"),
+)
+"""Whose records a database role sees, on PostgreSQL. No evidence: it says how things are, not how they were."""
 
 EVIDENCE = (
     *(policies, policy_texts, engines),
@@ -493,6 +524,7 @@ EVIDENCE = (
     *(policy_registrations, policy_sources, policy_clauses, policy_diagnostics, policy_allowances),
     policy_moves,
     *(entries, signing_keys, writers, checkpoints, segments, gaps),
+    reviews,
 )
 """Tables whose rows can be neither changed nor deleted."""
 
@@ -500,4 +532,5 @@ VIEWS = (
     *("v_checks", "v_blocked_by_category_day", "v_undecided", "v_reviews", "v_late_traces", "v_images"),
     *("v_policy_tags", "v_policy_timeline"),
     *("v_streams", "v_rollout"),
+    *("v_review_decisions", "v_review_queue"),
 )

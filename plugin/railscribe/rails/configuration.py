@@ -140,7 +140,7 @@ def _switches(rail: str, given: object) -> Switches:
         where = ".".join((rail, *map(str, problem["loc"])))
         raise SettingsError(
             f"custom_data: railscribe: {where}: {problem['msg']}.",
-            hint="A rail takes on_undecided (block, allow), rollout (enforce, observe, 25%) and wait_for (durable, …).",
+            hint="A rail takes on_undecided (block, allow), rollout (enforce, observe, 25%) and wait_for.",
         ) from None
 
 
