@@ -183,9 +183,9 @@ class Guard:
         """Judge *exchange*, record the result and return the record when it has reached *wait_for*.
 
         *direction* defaults to output where there is a response, else input; *policy* to what
-        :meth:`policy_for` chooses. *reasoning*, or else *flags*, goes
-        before the policy's and the settings' plan for reasoning. *problem* is for a rail that already knows why
-        nothing can be judged (a broken picture): it is recorded as undecided.
+        :meth:`policy_for` chooses. *reasoning*, or else *flags*, and *wait_for* go before what the policy says, and
+        that before the settings. *problem* is for a rail that already knows why nothing can be judged (a broken
+        picture): it is recorded as undecided.
 
         Raises:
             AuditError: the record was not kept, so there is no decision to release.
@@ -237,7 +237,7 @@ class Guard:
                 band=band,
             ),
         )
-        await self.store.append_async(record, wait=wait_for or self.settings.wait_for)
+        await self.store.append_async(record, wait=wait_for or policy.wait_for or self.settings.wait_for)
         if judgement.cancelled is not None:
             raise judgement.cancelled
         if record.reasoning is Reasoning.DEFERRED:

@@ -30,9 +30,9 @@ from railscribe.policy.families import HIGHEST_FOR_MINOR, Families
 from railscribe.policy.schema import Document
 from railscribe.reasoning import Band, ReasoningPlan
 from railscribe.taxonomy import SEXUAL_MINOR, SEXUAL_MINOR_DEFINITION, names_sexual_minor
-from railscribe.values import Action, Direction, Side
+from railscribe.values import Action, Direction, Side, Stage
 
-_ADDED = ("reasoning", "review_band", "threshold", "languages", "applies_to", "refusals")
+_ADDED = ("reasoning", "review_band", "threshold", "languages", "applies_to", "refusals", "wait_for")
 _ADDED_TO_CATEGORIES = ("parent", "threshold", "examples", "refusals")
 
 ByLanguage = tuple[tuple[str, str], ...]
@@ -83,6 +83,8 @@ class Policy:
     applies_to: tuple[str, ...] | None = None
     """Of input, output and tools; ``None``: input and output."""
     refusals: ByLanguage = ()
+    wait_for: Stage | None = None
+    """How safe a record must be before its decision is released; ``None`` leaves it to rail and settings."""
 
     def __post_init__(self) -> None:
         # Rule 3 holds for a policy built or changed in code as well.
@@ -185,6 +187,7 @@ def _freeze(document: Document) -> Policy:
         languages=tuple(sorted(document.languages)),
         applies_to=None if document.applies_to is None else tuple(sorted(set(document.applies_to))),
         refusals=_by_language(document.refusals),
+        wait_for=document.wait_for,
     )
 
 

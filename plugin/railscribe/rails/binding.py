@@ -130,6 +130,7 @@ class Rails:
             direction=direction,
             policy=policy,
             on_undecided=on_undecided,
+            wait_for=self.configuration.wait_for[direction],
             caller=caller,
             problem=problem,
         )

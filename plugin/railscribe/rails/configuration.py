@@ -4,7 +4,7 @@
       railscribe:
         policy: policies/house.json      # any field of railscribe.settings
         input: {on_undecided: allow}     # a switch per rail; without it, the setting on_undecided holds
-        output: {on_undecided: block}
+        output: {on_undecided: block, wait_for: sealed}
 
 A policy file is looked for in the configuration's directory first, then where any path is. A policy of the
 registry is looked up when the rail has its guard, and again whenever its tag may have moved.
@@ -27,7 +27,7 @@ from railscribe.choosing import refuse_unloadable
 from railscribe.errors import PolicyError, SettingsError
 from railscribe.guard import Guard, refuse_misfit
 from railscribe.settings import OnUndecided, Settings, load_settings
-from railscribe.values import Direction
+from railscribe.values import Direction, Stage
 
 _FLOWS = ("railscribe check input", "railscribe check output")
 _AWAITED = re.compile(
@@ -40,6 +40,7 @@ class _Rail(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     on_undecided: OnUndecided | None = None
+    wait_for: Stage | None = None
 
 
 class _Switches(BaseModel):
@@ -53,6 +54,7 @@ class Configuration:
 
     settings: Settings
     on_undecided: Mapping[Direction, OnUndecided | None]
+    wait_for: Mapping[Direction, Stage | None]
     folders: tuple[Path, ...]
     gap: str | None = None
     """What the host will show unchecked, in a sentence."""
@@ -87,6 +89,10 @@ class Configuration:
         configuration = cls(
             settings=settings,
             on_undecided=on_undecided,
+            wait_for={
+                Direction.INPUT: switches.input.wait_for,
+                Direction.OUTPUT: switches.output.wait_for,
+            },
             folders=folders,
             gap=_gap(config),
             rails=tuple(_rails(config)),
@@ -124,7 +130,7 @@ def _switches(given: Mapping[str, Any]) -> _Switches:
         where = ".".join(str(part) for part in problem["loc"])
         raise SettingsError(
             f"custom_data: railscribe: {where}: {problem['msg']}.",
-            hint="A rail takes on_undecided: block or allow.",
+            hint="A rail takes on_undecided: block or allow, and wait_for: accepted, durable or sealed.",
         ) from None
 
 
