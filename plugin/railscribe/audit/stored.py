@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from railscribe.audit import tables
-from railscribe.audit.chain.canonical import entry_bytes, row_text
+from railscribe.audit.chain.canonical import entry_bytes
 from railscribe.audit.contents import Row, iso
 from railscribe.audit.rows import Rows
 
@@ -51,11 +51,7 @@ def bytes_of(rows: Rows, stored: Stored | None = None) -> bytes:
         ValueError: a value is no finite number.
     """
     stored = to_store(rows) if stored is None else stored
-    own = {
-        table.name: list(map(row_text, some))
-        for table, some in stored.items()
-        if table is not tables.contents
-    }
+    own = {table.name: some for table, some in stored.items() if table is not tables.contents}
     return entry_bytes(rows.kind.value, own)
 
 
