@@ -197,8 +197,8 @@ class Guard:
         """Judge *exchange*, record the result and return the record when it has reached *wait_for*.
 
         *direction* defaults to output where there is a response, else input; *policy* to what
-        :meth:`policy_for` chooses. *reasoning*, or else *flags*, goes
-        before the policy's and the settings' plan for reasoning. *problem* is for a rail that already knows why
+        :meth:`policy_for` chooses. *reasoning*, or else *flags*, and *wait_for* go before what the policy says, and
+        that before the settings. *problem* is for a rail that already knows why
         nothing can be judged (a broken picture): it is recorded as undecided. *rollout* goes before the setting of
         that name. *part* says of which stream the response is a part. *verdicts* are remembered ones to look among,
         instead of those that the settings have remembered.
@@ -216,7 +216,7 @@ class Guard:
             identity=identity,
             on_undecided=on_undecided or self.settings.on_undecided,
             rollout=rollout or self._rollout,
-            wait_for=wait_for or self.settings.wait_for,
+            wait_for=wait_for or policy.wait_for or self.settings.wait_for,
             caller=caller,
             part=part,
             verdicts=verdicts,

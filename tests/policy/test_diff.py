@@ -12,7 +12,7 @@ import pytest
 from railscribe.policy import Policy, load_policy, parse_policy, ready_policies
 from railscribe.policy.diff import Change, diff
 from railscribe.reasoning import ReasoningPlan
-from railscribe.values import Action, Reasoning, Side
+from railscribe.values import Action, Reasoning, Side, Stage
 
 
 def policy(**fields: Any) -> Policy:
@@ -110,6 +110,7 @@ def test_all_built_in_categories_are_one_change() -> None:
 
 
 OTHER: dict[str, Any] = {
+    "wait_for": Stage.SEALED,
     "name": "other",
     "version": "2",
     "description": "Another.",

@@ -32,7 +32,7 @@ from railscribe.policy.families import HIGHEST_FOR_MINOR, Families
 from railscribe.policy.schema import Document
 from railscribe.reasoning import Band, ReasoningPlan
 from railscribe.taxonomy import SEXUAL_MINOR, SEXUAL_MINOR_DEFINITION, names_sexual_minor
-from railscribe.values import Action, Direction, Side
+from railscribe.values import Action, Direction, Side, Stage
 
 _APPLIES = {
     Direction.INPUT: "input",
@@ -43,7 +43,7 @@ _APPLIES = {
 }
 MAX_BYTES = 256 * 1024
 """How large a policy may be, written down. No model reads so much with care."""
-_ADDED = ("reasoning", "review_band", "threshold", "languages", "applies_to", "refusals")
+_ADDED = ("reasoning", "review_band", "threshold", "languages", "applies_to", "refusals", "wait_for")
 _ADDED_TO_CATEGORIES = ("parent", "threshold", "examples", "refusals")
 
 ByLanguage = tuple[tuple[str, str], ...]
@@ -94,6 +94,8 @@ class Policy:
     applies_to: tuple[str, ...] | None = None
     """Of input, output and tools; ``None``: all of them."""
     refusals: ByLanguage = ()
+    wait_for: Stage | None = None
+    """How safe a record must be before its decision is released; ``None`` leaves it to rail and settings."""
 
     def __post_init__(self) -> None:
         # What holds for a document holds for a policy built or changed in code as well, rule 3 above all.
@@ -204,6 +206,7 @@ def _freeze(document: Document) -> Policy:
         languages=tuple(sorted(document.languages)),
         applies_to=None if document.applies_to is None else tuple(sorted(set(document.applies_to))),
         refusals=_by_language(document.refusals),
+        wait_for=document.wait_for,
     )
 
 
