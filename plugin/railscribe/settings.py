@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from platformdirs import user_cache_path
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from platformdirs import user_cache_path, user_data_path
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,10 +21,12 @@ from typing_extensions import Self
 
 from railscribe.errors import SettingsError
 from railscribe.reasoning import ReasoningFor, ReasoningPlan
-from railscribe.values import Reasoning
+from railscribe.rollout import OnUndecided, Rollout
+from railscribe.values import Reasoning, Stage
 
 EngineName = Literal["embedded", "transformers", "openai_compatible"]
-OnUndecided = Literal["block", "allow"]
+OnAuditFailure = Literal["closed", "open"]
+IdentityField = Literal["tenant", "session", "request", "subject", "language"]
 
 
 class Settings(BaseSettings):
@@ -36,6 +38,28 @@ class Settings(BaseSettings):
 
     database_url: str = "sqlite:///railscribe.db"
     """SQLAlchemy URL of the audit database, such as ``postgresql+psycopg://user@host/audit``."""
+    wait_for: Stage = Stage.DURABLE
+    """How safe a record must be before its decision is released: ``accepted`` (in memory), ``durable`` (on the disk,
+    in the database or in the spool), ``sealed`` (under a signed checkpoint). See docs/audit-store.md."""
+    spool_dir: Path = Field(default_factory=lambda: user_data_path("railscribe") / "spool")
+    """Where entries are durable while the database takes none. It holds what the database would hold, content
+    included."""
+    spool_max_mb: int = Field(default=1024, ge=0)
+    """No more is spooled past it; 0: nothing is spooled."""
+    on_audit_failure: OnAuditFailure = "closed"
+    """What happens when neither database nor spool takes a record: ``closed`` refuses, cause ``not_recorded``;
+    ``open`` lets the decision go. Either way a gap is on record as soon as anything can be written."""
+    signing_key: Path | None = None
+    """The PEM file of the Ed25519 key that checkpoints are signed with (``railscribe audit key new``). Without one, a
+    key in the user's data folder, made by the first entry of a new database."""
+    seal_every_s: float = Field(default=60.0, gt=0)
+    """Seconds from one signed checkpoint to the next."""
+    anchor_file: Path | None = None
+    """Each checkpoint's number, hash and signature are appended to this file, which had better lie elsewhere."""
+    anchor_command: str | None = None
+    """A command that is given that line on its standard input."""
+    anchor_url: str | None = None
+    """An ``https://`` address that the line is sent to by POST."""
     policy: str = "default"
     """A ready policy's name, a YAML or JSON file, or one of the registry: NAME@TAG, NAME@VERSION, a digest."""
     policy_by_tenant: dict[str, str] = {}
@@ -44,6 +68,19 @@ class Settings(BaseSettings):
     """Seconds after which the registry is asked again where a tag points."""
     on_undecided: OnUndecided = "block"
     """What an undecided check does to the traffic."""
+    rollout: str = "enforce"
+    """``enforce``; ``observe``, which lets everything through and writes down what would have been refused; or a
+    percentage such as ``25%``, which enforces for that share of the sessions (docs/rollout.md)."""
+    identity_headers: dict[IdentityField, str] = {}
+    """For NeMo Guardrails' server: which request headers say on whose behalf a check runs, such as ``{tenant:
+    X-Tenant, session: X-Session-Id}``. None are believed by default: a client writes what it likes."""
+    quote_record: bool = False
+    """Whether a refusal ends with its record's id, so that whoever was refused can quote it."""
+    cache_verdicts: int = Field(default=0, ge=0)
+    """Verdicts to remember, so that what was judged is not judged again within a tenant; each repeat has a record
+    that names the check it repeats. None by default."""
+    cache_verdicts_s: float = Field(default=300.0, gt=0)
+    """Seconds for which a verdict is remembered."""
     think: bool = False
     """Short for ``reasoning: verdict`` for all."""
     reasoning: Reasoning = Reasoning.OFF
@@ -116,6 +153,12 @@ class Settings(BaseSettings):
     """Keep the bytes of pictures in the audit store; without it their digest and facts alone are kept."""
     allow_image_urls: bool = False
     """Hand http(s) image addresses to a remote engine. Railscribe itself never fetches one."""
+
+    @field_validator("rollout")
+    @classmethod
+    def _known_rollout(cls, value: str) -> str:
+        Rollout.parse(value)
+        return value
 
     @model_validator(mode="after")
     def _no_two_plans(self) -> Self:

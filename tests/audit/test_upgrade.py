@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from railscribe.audit import AuditStore, schema, tables
+from railscribe.audit import AuditStore, keys, schema, tables
+from railscribe.audit.attesting import adopt
 from railscribe.audit.database import open_engine, parse_url, reading, writing
-from railscribe.audit.rows import fingerprint, rows_of
+from railscribe.audit.receipts import check_receipt, receipt_of
+from railscribe.audit.rows import fingerprint, late_rows, rows_of
+from railscribe.audit.verify import verify_database
 from railscribe.errors import AuditError
 from railscribe.values import EngineInfo, LateTrace, Piece, Record
 
@@ -27,12 +30,13 @@ def before_0004(record: Record) -> Record:
     )
 
 
-def append_as_before(url: str, *records: Record) -> None:
-    """Insert *records* as the version of the database's revision did, which knew none of what came later."""
+def append_as_before(url: str, *values: Record | LateTrace) -> None:
+    """Insert *values* as the version of the database's revision did, which knew none of what came later."""
     engine = writing(open_engine(parse_url(url)))
     with engine.begin() as connection:
-        for record in records:
-            rows = rows_of(record, retention_class="default", keep_chars=1000)
+        for value in values:
+            how: dict[str, Any] = {"retention_class": "default", "keep_chars": 1000}
+            rows = rows_of(value, **how) if isinstance(value, Record) else late_rows(value, **how)
             for table, row in rows.shared.items():
                 connection.execute(_plain_insert(table, connection), _known(row, connection, table))
             for table, own in rows.own.items():
@@ -90,16 +94,63 @@ def test_pictures_of_0002_outlive_the_upgrade(url_at_0002: str, blocked: RecordF
 
 @pytest.mark.parametrize("what", ["record_images", "record_pieces"])
 def test_going_back_never_drops_what_0002_cannot_hold(
-    own_url: str, what: str, blocked: RecordFactory, undecided: RecordFactory, pieces: tuple[Piece, ...]
+    url_at_0004: str, what: str, blocked: RecordFactory, undecided: RecordFactory, pieces: tuple[Piece, ...]
 ) -> None:
     """A downgrade past 0003 is refused while there is evidence that only 0003 has a place for."""
-    with AuditStore.open(own_url) as store:
-        store.append(before_0004(blocked()) if what == "record_images" else undecided(pieces=pieces))
+    append_as_before(
+        url_at_0004, before_0004(blocked()) if what == "record_images" else undecided(pieces=pieces)
+    )
 
     with pytest.raises(AuditError, match=f"would drop what . rows of {what} say"):
-        schema.downgrade(own_url, "0002")
+        schema.downgrade(url_at_0004, "0002")
 
-    assert schema.check(own_url) == []
+    assert schema.current(url_at_0004) == "0004"
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
+def test_older_evidence_is_taken_into_the_chain(
+    empty_url: str, revision: str, blocked: RecordFactory, late: Callable[..., LateTrace]
+) -> None:
+    """A database of any earlier revision upgrades, serves, and then verifies with all that was in it."""
+    schema.upgrade(empty_url, revision)
+    old = [before_0004(blocked(number)) for number in range(3)]
+    append_as_before(empty_url, *old)
+    if revision > "0001":
+        append_as_before(empty_url, late(old[0]))
+    schema.upgrade(empty_url)
+    unattested = verify_database(empty_url)
+
+    with AuditStore.open(empty_url) as store:
+        store.append(blocked(9))
+        assert store.record(old[2].id)["content"]["user"]["state"] == "intact"
+        reasons = store.select("SELECT reason FROM checkpoints ORDER BY number")[1]
+        with store.transaction("Making a receipt") as connection:
+            receipt = receipt_of(connection, old[1].id)
+
+    assert set(unattested.failed) >= {"entry_none"}
+    report = verify_database(empty_url)
+    assert (report.failures, report.records) == ([], 4)
+    assert reasons == [("adopted",), ("opened",)]
+    assert check_receipt(receipt, keys.load(keys.default_path()).public) == []
+
+
+def test_an_upgrade_may_take_it_in_at_once(url_at_0004: str, blocked: RecordFactory) -> None:
+    """What is taken in after an upgrade is not taken in again; where there is nothing, nothing happens."""
+    append_as_before(url_at_0004, blocked(0))
+    schema.upgrade(url_at_0004)
+
+    assert [adopt(url_at_0004, None), adopt(url_at_0004, None)] == [True, False]
+
+    report = verify_database(url_at_0004)
+    assert (report.ok, report.records) == (True, 1)
+
+
+def test_a_client_from_before_the_chain_is_refused(url_at_0004: str, blocked: RecordFactory) -> None:
+    """A process that was open when 0005 came cannot write past the chain: the database refuses its records."""
+    schema.upgrade(url_at_0004)
+
+    with pytest.raises(sa.exc.DBAPIError, match="railscribe: no entry"):
+        append_as_before(url_at_0004, blocked(0))
 
 
 def test_no_engine_changes_its_digest() -> None:
@@ -135,7 +186,7 @@ def columns(url: str) -> list[str]:
 
 @pytest.mark.parametrize("what", ["record_pieces", "late_traces", "engines"])
 def test_going_back_never_drops_what_0001_cannot_hold(
-    own_url: str,
+    url_at_0004: str,
     what: str,
     undecided: RecordFactory,
     pieces: tuple[Piece, ...],
@@ -143,47 +194,53 @@ def test_going_back_never_drops_what_0001_cannot_hold(
 ) -> None:
     """A downgrade past 0002 is refused while there is evidence that only 0002 has a place for."""
     record = undecided()
-    with AuditStore.open(own_url) as store:
-        if what == "record_pieces":
-            store.append(
-                replace(record, pieces=tuple(replace(piece, image_text_span=None) for piece in pieces))
-            )
-        elif what == "engines":
-            store.append(replace(record, engine=replace(record.engine, adapter="acme")))
-        else:
-            store.append(record)
-            store.append_late_trace(late(record))
+    if what == "record_pieces":
+        whole = tuple(replace(piece, image_text_span=None) for piece in pieces)
+        append_as_before(url_at_0004, replace(record, pieces=whole))
+    elif what == "engines":
+        append_as_before(url_at_0004, replace(record, engine=replace(record.engine, adapter="acme")))
+    else:
+        append_as_before(url_at_0004, record, late(record))
 
-        with pytest.raises(AuditError, match=f"would drop what . rows of {what} say"):
-            schema.downgrade(own_url, "0001")
+    with pytest.raises(AuditError, match=f"would drop what . rows of {what} say"):
+        schema.downgrade(url_at_0004, "0001")
 
-    assert schema.check(own_url) == []
+    assert schema.current(url_at_0004) == "0004"
 
 
-def test_going_back_keeps_what_0001_can_hold(own_url: str, undecided: RecordFactory) -> None:
+def test_going_back_keeps_what_0001_can_hold(url_at_0004: str, undecided: RecordFactory) -> None:
     """A database that never used what is new goes back and up again with its records."""
-    with AuditStore.open(own_url) as store:
-        store.append(undecided())
+    append_as_before(url_at_0004, undecided())
 
-    schema.downgrade(own_url, "0001")
-    schema.upgrade(own_url)
+    schema.downgrade(url_at_0004, "0001")
+    schema.upgrade(url_at_0004)
 
-    assert schema.check(own_url) == []
-    with AuditStore.open(own_url) as store:
+    assert schema.check(url_at_0004) == []
+    with AuditStore.open(url_at_0004) as store:
         assert store.record(undecided().id)["decision"]["outcome"] == "undecided"
 
 
 @pytest.mark.parametrize("what", ["records", "record_categories"])
 def test_going_back_never_drops_what_0003_cannot_hold(
-    own_url: str, what: str, blocked: RecordFactory, undecided: RecordFactory
+    url_at_0004: str, what: str, blocked: RecordFactory, undecided: RecordFactory
 ) -> None:
     """A downgrade past 0004 is refused while there is evidence that only 0004 has a place for."""
     record = undecided() if what == "records" else blocked()
     rule = "no verdict: timeout" if what == "records" else ""
-    with AuditStore.open(own_url) as store:
-        store.append(replace(record, decision=replace(record.decision, rule=rule)))
+    append_as_before(url_at_0004, replace(record, decision=replace(record.decision, rule=rule)))
 
     with pytest.raises(AuditError, match=f"would drop what . rows of {what} say"):
-        schema.downgrade(own_url, "0003")
+        schema.downgrade(url_at_0004, "0003")
+
+    assert schema.current(url_at_0004) == "0004"
+
+
+def test_a_chain_is_never_dropped(own_url: str, undecided: RecordFactory) -> None:
+    """A downgrade past 0005 is refused once an entry was made."""
+    with AuditStore.open(own_url) as store:
+        store.append(undecided())
+
+    with pytest.raises(AuditError, match="would drop what 1 rows of entries say"):
+        schema.downgrade(own_url, "0004")
 
     assert schema.check(own_url) == []

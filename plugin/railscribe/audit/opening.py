@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from railscribe.audit.anchors import Anchors
 from railscribe.audit.store import AuditStore
 from railscribe.settings import Settings
 
@@ -15,4 +16,14 @@ def open_store(settings: Settings) -> AuditStore:
         SettingsError: its URL is none of a database that the store runs on.
         MissingExtraError: the PostgreSQL driver is not installed.
     """
-    return AuditStore.open(settings.database_url, keep_images=settings.keep_images)
+    return AuditStore.open(
+        settings.database_url,
+        keep_images=settings.keep_images,
+        wait_for=settings.wait_for,
+        spool_dir=settings.spool_dir,
+        spool_max_mb=settings.spool_max_mb,
+        fail_open=settings.on_audit_failure == "open",
+        signing_key=settings.signing_key,
+        seal_every_s=settings.seal_every_s,
+        anchors=Anchors(file=settings.anchor_file, command=settings.anchor_command, url=settings.anchor_url),
+    )

@@ -132,6 +132,8 @@ def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
             "sides": record["decided_on"].split("+"),
         },
         "enforcement": record["enforcement"],
+        "rollout": record["rollout"] or "enforce",
+        **_pick(record, "repeats", "stream", "stream_part", "stream_final"),
         "verdict": _verdict(record, categories, notes),
         "policy": {
             **_policy(row),

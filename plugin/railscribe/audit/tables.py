@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0009"
+HEAD = "0010"
 """The revision this version reads and writes. Revisions are zero-padded, so they compare as text."""
 
 VERSION_TABLE = "railscribe_alembic_version"
@@ -30,6 +30,8 @@ _ESCAPED = re.compile("␚([0-9A-F]{4})")
 
 def storable(text: str) -> str:
     """Return *text* as it is stored (rule 5)."""
+    if text.isascii() and "\x00" not in text:  # nearly all is, and this is asked of every text
+        return text
     return _UNSTORABLE.sub(lambda match: f"␚{ord(match.group()):04X}", text)
 
 
@@ -218,6 +220,11 @@ records = _evidence(
     _real("decide_ms"),
     _real("total_ms"),
     _text("rule", nullable=True),
+    _text("rollout", nullable=True),
+    _text("stream", nullable=True),
+    _number("stream_part", nullable=True),
+    _flag("stream_final", nullable=True),
+    _text("repeats", nullable=True),
     sa.CheckConstraint("outcome IN ('allow', 'flag', 'block', 'undecided')", name="outcome_known"),
     sa.CheckConstraint("(outcome = 'undecided') = (cause IS NOT NULL)", name="undecided_has_cause"),
     sa.CheckConstraint("user_label IN ('safe', 'unsafe', 'unreadable')", name="user_label_known"),
@@ -236,6 +243,8 @@ records = _evidence(
     sa.Index(None, "policy_digest", "checked_at"),
     _where_given("subject"),
     _where_given("session"),
+    _where_given("stream"),
+    _where_given("repeats"),
 )
 
 record_categories = _evidence(
@@ -439,6 +448,77 @@ tenant_auditors = sa.Table(
 )
 """Whose records a database role sees, on PostgreSQL. No evidence: it says how things are, not how they were."""
 
+
+entries = _evidence(
+    "entries",
+    _time("at", primary_key=True),
+    _text("kind", primary_key=True),
+    _text("id", primary_key=True),
+    _text("segment_id"),
+    _number("position"),
+    _text("leaf"),
+    sa.Index(None, "segment_id", "position"),
+)
+
+signing_keys = _evidence(
+    "signing_keys",
+    _text("id", primary_key=True),
+    _text("public_key"),
+)
+
+writers = _evidence(
+    "writers",
+    _text("id", primary_key=True),
+    _time("opened_at"),
+    _text("host"),
+    _number("pid"),
+    _number("quiet_s"),
+    _text("railscribe_version"),
+)
+
+checkpoints = _evidence(
+    "checkpoints",
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    _time("at"),
+    _text("writer", sa.ForeignKey("writers.id")),
+    _text("reason"),
+    _text("ends", sa.ForeignKey("writers.id"), nullable=True),
+    _text("key_id", sa.ForeignKey("signing_keys.id")),
+    _text("hash"),
+    _text("body"),
+    _text("signature"),
+    sa.Index(None, "writer", "number"),
+    sa.Index(
+        None, "ends", sqlite_where=sa.text("ends IS NOT NULL"), postgresql_where=sa.text("ends IS NOT NULL")
+    ),
+)
+
+segments = _evidence(
+    "segments",
+    _text("id", primary_key=True),
+    _text("writer", sa.ForeignKey("writers.id")),
+    _number("number"),
+    _text("retention_class"),
+    _text("month"),
+    _number("entry_count"),
+    _text("root"),
+    sa.Column("checkpoint_number", sa.Integer, sa.ForeignKey("checkpoints.number"), nullable=False),
+    sa.Index(None, "writer", "number"),
+    sa.Index(None, "checkpoint_number"),
+)
+
+gaps = _evidence(
+    "gaps",
+    _time("at", primary_key=True),
+    _text("id", primary_key=True),
+    _text("writer"),
+    _number("count"),
+    _time("since"),
+    _time("until"),
+    _text("cause"),
+    _text("detail", nullable=True),
+)
+
 EVIDENCE = (
     *(policies, policy_texts, engines),
     *(records, record_categories, record_notes, record_images, record_pieces),
@@ -446,6 +526,7 @@ EVIDENCE = (
     *(policy_registrations, policy_sources, policy_clauses, policy_diagnostics, policy_allowances),
     policy_moves,
     reviews,
+    *(entries, signing_keys, writers, checkpoints, segments, gaps),
 )
 """Tables whose rows can be neither changed nor deleted."""
 
@@ -453,4 +534,5 @@ VIEWS = (
     *("v_checks", "v_blocked_by_category_day", "v_undecided", "v_reviews", "v_late_traces", "v_images"),
     *("v_policy_tags", "v_policy_timeline"),
     *("v_review_decisions", "v_review_queue"),
+    *("v_streams", "v_rollout"),
 )

@@ -12,11 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from railscribe.audit import open_store
-from railscribe.cli import audit_review, options
+from railscribe.cli import audit_key, audit_review, audit_verify, options
+from railscribe.cli.audit_spool import spool
 from railscribe.values import Outcome
 
 app = typer.Typer(help="What was decided.", no_args_is_help=True, rich_markup_mode=None)
 app.command("review")(audit_review.review)
+app.command("verify")(audit_verify.verify)
+app.command("receipt")(audit_verify.receipt)
+app.command("verify-receipt")(audit_verify.verify_receipt)
+app.command("spool")(spool)
+app.add_typer(audit_key.app, name="key")
 
 
 @app.command("list")
@@ -36,7 +42,7 @@ def list_records(
     for record in reversed(records):  # the newest last, beside the prompt
         why = record["cause"] or ", ".join(record["deciding_categories"])
         typer.echo(
-            f"{record['id']}  {record['checked_at'][:19]}  {record['direction']:<6} {record['outcome']:<9} "
+            f"{record['id']}  {record['checked_at'][:19]}  {record['direction']:<11} {record['outcome']:<9} "
             f"{record['enforcement']:<7}  {record['policy']}{f'  ({why})' if why else ''}"
             f"{'  review: ' + ', '.join(record['reviews']) if record['reviews'] else ''}"
         )
