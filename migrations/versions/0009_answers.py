@@ -3,17 +3,99 @@
 Revision 0009, after 0008. docs/schema.md explains the choices.
 """
 
+# ruff: noqa: S608 - names of tables and columns, all of them ours
 from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from alembic import op
+from railscribe.audit.migrations import summaries_0009 as sums
+from railscribe.audit.migrations import views_0009 as views
 
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
 
+_INDEXES: dict[str, tuple[str, list[str], str | None]] = {
+    "ix_record_notes_kind_checked_at": ("record_notes", ["kind", "checked_at"], None),
+    "ix_late_traces_checked_at": (
+        "late_traces",
+        ["checked_at"],
+        "state <> 'received' OR disagrees OR contradicts",
+    ),
+    "ix_records_checked_at": (
+        "records",
+        ["checked_at"],
+        "(user_cause IS NOT NULL OR response_cause IS NOT NULL) AND outcome <> 'undecided'",
+    ),
+}
+
 
 def upgrade() -> None:
-    """Reserved."""
+    for name, (table, columns, where) in _INDEXES.items():
+        given = None if where is None else sa.text(where)
+        op.create_index(name, table, columns, sqlite_where=given, postgresql_where=given)
+    op.execute(sa.text("DROP VIEW v_blocked_by_category_day"))
+    words = sums.Words(op.get_bind().dialect.name)
+    for name, select in _views(words).items():
+        _run(f"CREATE VIEW {name} AS {select}")
 
 
 def downgrade() -> None:
-    """Reserved."""
+    """Undo upgrade. Summaries can be made again: nothing is lost that is evidence."""
+    words = sums.Words(op.get_bind().dialect.name)
+    for name in reversed(_views(words)):
+        _run(f"DROP VIEW {name}")
+    _run(f"CREATE VIEW v_blocked_by_category_day AS {_blocked_as_0001(words)}")
+    for name, (table, _, _) in reversed(_INDEXES.items()):
+        op.drop_index(name, table)
+
+
+def _views(words: sums.Words) -> dict[str, str]:
+    source = "FROM records r WHERE true"
+    decisions, categories, latency = (
+        f"({of(words, source)})" for of in (sums.decisions, sums.categories, sums.latency)
+    )
+    made = {
+        **views.daily(decisions, categories),
+        **views.latency(latency),
+        **views.reasons(words),
+        **views.listings(words),
+    }
+    return {**made, "v_interface": _interface(made)}
+
+
+_OLDER = {
+    **dict.fromkeys(("v_checks", "v_undecided", "v_blocked_by_category_day"), "0001"),
+    **dict.fromkeys(("v_reviews", "v_late_traces"), "0002"),
+    "v_images": "0003",
+    **dict.fromkeys(("v_policy_tags", "v_policy_timeline"), "0004"),
+}
+
+
+def _interface(names: Iterable[str]) -> str:
+    """Every view with its version, and since when it is so."""
+    since = {**dict.fromkeys((*names, "v_interface"), "0009"), **_OLDER}
+    rows = (
+        f"SELECT '{name}' AS name, 1 AS version, '{revision}' AS since" for name, revision in since.items()
+    )
+    return " UNION ALL ".join(rows)
+
+
+def _blocked_as_0001(words: sums.Words) -> str:
+    day = words.day("r.checked_at")
+    return f"""
+        SELECT {day} AS day, r.tenant, p.name AS policy, coalesce(x.name, '(none named)') AS category,
+               count(*) AS blocked
+        FROM records r
+        JOIN policies p ON p.digest = r.policy_digest
+        LEFT JOIN record_categories x ON x.checked_at = r.checked_at AND x.record_id = r.id AND x.deciding
+        WHERE r.outcome = 'block'
+        GROUP BY {day}, r.tenant, p.name, coalesce(x.name, '(none named)')"""
+
+
+def _run(statement: str) -> None:
+    # Past SQLAlchemy's text(), which would take ':00' in a format for a parameter.
+    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statement)

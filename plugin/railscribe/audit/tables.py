@@ -136,6 +136,12 @@ def _where_given(name: str) -> sa.Index:
     return sa.Index(None, name, "checked_at", sqlite_where=given, postgresql_where=given)
 
 
+def _rare(name: str, condition: str) -> sa.Index:
+    """An index over the few rows that meet *condition*."""
+    given = sa.text(condition)
+    return sa.Index(None, name, sqlite_where=given, postgresql_where=given)
+
+
 policies = _evidence(
     "policies",
     _text("digest", primary_key=True),
@@ -236,6 +242,10 @@ records = _evidence(
     sa.Index(None, "policy_digest", "checked_at"),
     _where_given("subject"),
     _where_given("session"),
+    _rare(
+        "checked_at",
+        "(user_cause IS NOT NULL OR response_cause IS NOT NULL) AND outcome <> 'undecided'",
+    ),
 )
 
 record_categories = _evidence(
@@ -256,6 +266,7 @@ record_notes = _evidence(
     _text("kind", primary_key=True),
     sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
     _text("name"),
+    sa.Index(None, "kind", "checked_at"),
 )
 
 record_images = _evidence(
@@ -317,6 +328,7 @@ late_traces = _evidence(
     _text("reply_commitment", nullable=True),
     sa.CheckConstraint("state IN ('received', 'failed', 'lost')", name="state_known"),
     sa.CheckConstraint("state = 'received' OR cause IS NOT NULL", name="cause_unless_received"),
+    _rare("checked_at", "state <> 'received' OR disagrees OR contradicts"),
 )
 
 engine_probes = _evidence(
@@ -419,4 +431,7 @@ EVIDENCE = (
 VIEWS = (
     *("v_checks", "v_blocked_by_category_day", "v_undecided", "v_reviews", "v_late_traces", "v_images"),
     *("v_policy_tags", "v_policy_timeline"),
+    *("v_daily_decisions", "v_daily_categories", "v_engine_days", "v_engine_timeline", "v_latency"),
+    *("v_refusals", "v_reasons", "v_statements_of_reasons"),
+    *("v_failures", "v_disagreements", "v_notes", "v_held", "v_interface"),
 )

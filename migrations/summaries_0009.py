@@ -1,0 +1,112 @@
+"""How revision 0009 sums up records: SELECTs that its views, its summary tables and ``audit summarise`` share.
+
+Rules
+
+1. Like a revision this module is frozen: it imports nothing of today's tables. A later revision that sums up
+   otherwise brings a module of its own.
+2. Each SELECT is a function of records alone, so a summary can be made anew from them and compared.
+3. A percentile is the nearest rank: the smallest value that at least so many of a hundred do not exceed.
+"""
+
+# ruff: noqa: S608 - names of tables and columns, all of them ours
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How one database says what SQL leaves open: ``sqlite``, ``postgresql``, or ``duckdb`` over an export."""
+
+    database: str
+
+    def _part(self, time: str, length: int, postgresql: str, duckdb: str) -> str:
+        if self.database == "sqlite":  # times are text, such as 2026-03-14 23:59:58.123456
+            return f"substr({time}, 1, {length})"
+        if self.database == "postgresql":
+            return f"to_char({time} AT TIME ZONE 'UTC', '{postgresql}')"
+        return f"strftime({time} AT TIME ZONE 'UTC', '{duckdb}')"
+
+    def day(self, time: str) -> str:
+        """Such as ``2026-03-14``."""
+        return self._part(time, 10, "YYYY-MM-DD", "%Y-%m-%d")
+
+    def hour(self, time: str) -> str:
+        """Such as ``2026-03-14 23:00``."""
+        return self._part(time, 13, "YYYY-MM-DD HH24", "%Y-%m-%d %H") + " || ':00'"
+
+    def folded(self, text: str) -> str:
+        """*text* with A to Z as a to z, and nothing else changed, whatever the database's locale."""
+        return f'lower({text} COLLATE "C")' if self.database == "postgresql" else f"lower({text})"
+
+    def joined(self, table: str, condition: str = "true") -> str:
+        """The names in *table* of the record ``r``, in their order, separated by ", "."""
+        of_record = f"x.checked_at = r.checked_at AND x.record_id = r.id AND {condition}"
+        if self.database == "sqlite":  # group_concat knows no ORDER BY of its own before 3.44
+            ordered = f"SELECT x.name FROM {table} x WHERE {of_record} ORDER BY x.position"
+            return f"(SELECT group_concat(name, ', ') FROM ({ordered}))"
+        return f"(SELECT string_agg(x.name, ', ' ORDER BY x.position) FROM {table} x WHERE {of_record})"
+
+
+NONE_NAMED = "(none named)"
+"""The category of a block or a flag that no category led to."""
+
+DECISION_KEY = (
+    *("day", "tenant", "policy_digest", "engine_digest", "direction", "rail", "outcome", "cause"),
+    *("enforcement", "image_use", "retention_class"),
+)
+"""Of ``daily_decisions``; a key holds no NULL, so what has no cause or no picture says ''."""
+CATEGORY_KEY = ("day", "tenant", "policy_digest", "category", "outcome", "enforcement")
+LATENCY_KEY = ("day", "policy_digest", "engine_digest")
+
+DECISION_SUMS = ("checks", "unsafe", "traces_requested", "traces_missing")
+PERCENTS = (50, 95, 99)
+
+
+def decisions(words: Words, source: str) -> str:
+    """Return the SELECT of ``daily_decisions`` over *source*, a FROM clause and on that calls a record ``r``."""
+    unsafe = "r.user_label = 'unsafe' OR r.response_label = 'unsafe'"
+    return f"""
+        SELECT {words.day("r.checked_at")} AS day, r.tenant, r.policy_digest, r.engine_digest, r.direction, r.rail,
+               r.outcome, coalesce(r.cause, '') AS cause, r.enforcement, coalesce(r.image_use, '') AS image_use,
+               r.retention_class, count(*) AS checks, count(CASE WHEN {unsafe} THEN 1 END) AS unsafe,
+               count(CASE WHEN r.trace_requested THEN 1 END) AS traces_requested,
+               count(CASE WHEN r.trace_requested AND NOT r.trace_received THEN 1 END) AS traces_missing,
+               min(r.checked_at) AS first_checked_at, max(r.checked_at) AS last_checked_at
+        {source}
+        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"""
+
+
+def categories(words: Words, source: str) -> str:
+    """Return the SELECT of ``daily_categories``: blocks and flags, once for each category that decided them."""
+    return f"""
+        SELECT b.day, b.tenant, b.policy_digest, coalesce(x.name, '{NONE_NAMED}') AS category, b.outcome,
+               b.enforcement, count(*) AS checks
+        FROM (SELECT {words.day("r.checked_at")} AS day, r.tenant, r.policy_digest, r.outcome, r.enforcement,
+                     r.checked_at, r.id {source} AND r.outcome IN ('block', 'flag')) b
+        LEFT JOIN record_categories x ON x.checked_at = b.checked_at AND x.record_id = b.id AND x.deciding
+        GROUP BY 1, 2, 3, 4, 5, 6"""
+
+
+def latency(words: Words, source: str) -> str:
+    """Return the SELECT of ``daily_latency``: exact percentiles (rule 3) of the checks of a day, policy and engine."""
+    key = "day, policy_digest, engine_digest"
+
+    def ranked(stage: str) -> str:
+        over = f"PARTITION BY {key}"
+        return (
+            f"row_number() OVER ({over} ORDER BY {stage}_ms NULLS LAST) AS {stage}_place, "
+            f"count({stage}_ms) OVER ({over}) AS {stage}_count"
+        )
+
+    def percentile(stage: str, percent: int) -> str:
+        there = f"{stage}_place * 100 >= {percent} * {stage}_count"
+        return f"min(CASE WHEN {there} THEN {stage}_ms END) AS {stage}_p{percent}_ms"
+
+    told = ", ".join(percentile(stage, percent) for stage in ("engine", "total") for percent in PERCENTS)
+    return f"""
+        SELECT {key}, count(*) AS checks, {told}, max(total_ms) AS total_max_ms
+        FROM (SELECT {key}, engine_ms, total_ms, {ranked("engine")}, {ranked("total")}
+              FROM (SELECT {words.day("r.checked_at")} AS day, r.policy_digest, r.engine_digest, r.engine_ms,
+                           r.total_ms {source}) t) t
+        GROUP BY {key}"""
