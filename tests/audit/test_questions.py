@@ -95,8 +95,9 @@ def history(
     chance = random.Random(14)
     records = [blocked(0)]
     for number in range(1, 80):
-        made = (blocked, undecided, _allowed)[chance.choices((0, 1, 2), (30, 12, 38))[0]]
-        record = made(number) if made is not _allowed else _allowed(blocked(number), chance)
+        kind = chance.choices(("blocked", "undecided", "allowed"), (30, 12, 38))[0]
+        record = undecided(number) if kind == "undecided" else blocked(number)
+        record = _allowed(record, chance) if kind == "allowed" else record
         records.append(_varied(record, chance))
     lates = [
         _late_of(late(record), record, chance)
@@ -199,7 +200,8 @@ def _late_of(late: LateTrace, record: Record, chance: random.Random) -> LateTrac
 
 def put(store: AuditStore, history: History, monkeypatch: pytest.MonkeyPatch) -> History:
     """Put *history* into *store*, and some events of policies; return it with these."""
-    registry, events = PolicyRegistry(store), []
+    registry = PolicyRegistry(store)
+    events: list[Event] = []
     times = iter(NOON + timedelta(hours=hours) for hours in (-9, -8, -2, 1, 6))
     monkeypatch.setattr(policies, "_now", lambda: next(times))
     dev, default = (load_registration(name) for name in ("dev-tools-assistant", "default"))
@@ -587,14 +589,14 @@ def _machinery(history: History) -> list[Row]:
     rows: list[Row] = []
     before = None
     for engine, records in sorted(groups.items(), key=lambda item: min(r.checked_at for r in item[1])):
-        fields = ("name", "model", "revision", "adapter", "adapter_digest", "template_digest")
-        fields += ("backend", "backend_version", "dtype", "decoding")
+        fields = [*("name", "model", "revision", "adapter", "adapter_digest", "template_digest")]
+        fields += ["backend", "backend_version", "dtype", "decoding"]
         changed = None
         if before is not None:
             differing = [name for name in fields if getattr(engine, name) != getattr(before, name)]
             changed = ", ".join("engine" if name == "name" else name for name in differing)
-        shown = (engine.name, engine.model, engine.revision, engine.adapter, engine.backend)
-        shown += (engine.backend_version, engine.dtype)
+        shown = [engine.name, engine.model, engine.revision, engine.adapter, engine.backend]
+        shown += [engine.backend_version, engine.dtype]
         times = [when(r.checked_at) for r in records]
         days = len({day_of(r) for r in records})
         rows.append((*shown, min(times), max(times), days, len(records), changed))
@@ -626,7 +628,7 @@ def _how_long(history: History) -> list[Row]:
 
 @answers(24)
 def _slowest(history: History) -> list[Row]:
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for (day, name, _, digest, engine), records in latencies(history).items():
         total = stage(records, "total")
         if total:
