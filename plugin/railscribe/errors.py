@@ -74,6 +74,14 @@ class SchemaRevisionError(AuditError):
     """The audit database is not at the revision this version of Railscribe works with."""
 
 
+class SigningKeyError(AuditError):
+    """The key that checkpoints are signed with is missing, or is not the chain's."""
+
+
+class ChainError(AuditError):
+    """The chain of checkpoints is not as this writer left it."""
+
+
 class TagMovedError(RailscribeError):
     """The tag points elsewhere than was expected."""
 

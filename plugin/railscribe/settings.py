@@ -36,6 +36,11 @@ class Settings(BaseSettings):
 
     database_url: str = "sqlite:///railscribe.db"
     """SQLAlchemy URL of the audit database, such as ``postgresql+psycopg://user@host/audit``."""
+    signing_key: Path | None = None
+    """The PEM file of the Ed25519 key that checkpoints are signed with (``railscribe audit key new``). Without one, a
+    key in the user's data folder, made by the first entry of a new database."""
+    seal_every_s: float = Field(default=60.0, gt=0)
+    """Seconds from one signed checkpoint to the next."""
     policy: str = "default"
     """A ready policy's name, a YAML or JSON file, or one of the registry: NAME@TAG, NAME@VERSION, a digest."""
     policy_by_tenant: dict[str, str] = {}

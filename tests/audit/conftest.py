@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from railscribe.audit import AuditStore, PolicyRegistry
+from railscribe.audit import AuditStore, PolicyRegistry, tables
+from railscribe.audit.rows import EntryKind, Rows
 from railscribe.audit.schema import upgrade
 from railscribe.policy import load_policy, render
 from railscribe.policy.diagnostics import Diagnostic, Severity
@@ -99,6 +100,13 @@ def url_at_0002(empty_url: str) -> str:
 
 
 @pytest.fixture
+def url_at_0004(empty_url: str) -> str:
+    """The URL of a database as revision 0004 left it, on each of the two databases in turn."""
+    upgrade(empty_url, "0004")
+    return empty_url
+
+
+@pytest.fixture
 def pieces() -> tuple[Piece, ...]:
     """Two windows of one long exchange; the second, which was thought about, decided."""
     safe, unsafe = SideVerdict(label=Label.SAFE, score=0.02), SideVerdict(label=Label.UNSAFE, score=0.9)
@@ -145,6 +153,8 @@ def fill(pieces: tuple[Piece, ...]) -> Callable[[AuditStore], None]:
         found = Diagnostic(code="L001", severity=Severity.NOTE, message="As it should be.")
         registry.register(replace(read, diagnostics=(found,), allowances=("C110",)), by="alice")
         registry.move(read.policy.name, "prod", read.policy.digest, by="alice")
+        store.append_rows([_gap()], "Writing a gap")
+        store.seal()
 
     return fill
 
@@ -184,6 +194,20 @@ def _late(record: Record, **changes: Any) -> LateTrace:
         "engine_ms": 1999.5,
     }
     return LateTrace(**{**fields, **changes})
+
+
+def _gap() -> Rows:
+    row = {
+        "at": FIRST,
+        "id": "gap-1",
+        "writer": "w-1",
+        "count": 3,
+        "since": FIRST - timedelta(seconds=9),
+        "until": FIRST,
+        "cause": "held_back",
+        "detail": "The disk was full.",
+    }
+    return Rows(kind=EntryKind.GAP, at=FIRST, id="gap-1", shared={}, own={tables.gaps: [row]})
 
 
 def _probe(**changes: Any) -> Probe:

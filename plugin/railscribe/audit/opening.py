@@ -15,4 +15,9 @@ def open_store(settings: Settings) -> AuditStore:
         SettingsError: its URL is none of a database that the store runs on.
         MissingExtraError: the PostgreSQL driver is not installed.
     """
-    return AuditStore.open(settings.database_url, keep_images=settings.keep_images)
+    return AuditStore.open(
+        settings.database_url,
+        keep_images=settings.keep_images,
+        signing_key=settings.signing_key,
+        seal_every_s=settings.seal_every_s,
+    )

@@ -14,10 +14,12 @@ Rules
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from decimal import Decimal
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -26,12 +28,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from typing_extensions import Self
 
+from railscribe.audit.attesting import SEAL_EVERY_S, Attestation
+from railscribe.audit.chain.checkpoint import Reason
 from railscribe.audit.database import open_engine, parse_url, reading, translated, writing
 from railscribe.audit.reading import find, latest_probes, list_records, whole
 from railscribe.audit.revision import require_head
 from railscribe.audit.rows import Rows, late_rows, probe_rows, rows_of
-from railscribe.errors import UsageError
+from railscribe.errors import AuditError, UsageError
 from railscribe.values import EngineInfo, LateTrace, Outcome, Probe, Record
+
+logger = logging.getLogger(__name__)
 
 _READING = "Reading records"
 KEEP_CHARS = 100_000
@@ -42,7 +48,14 @@ class AuditStore:
     """Keeps records in one audit database; safe to use from several threads."""
 
     def __init__(
-        self, engine: sa.Engine, url: URL, *, retention_class: str, keep_chars: int, keep_images: bool
+        self,
+        engine: sa.Engine,
+        url: URL,
+        *,
+        retention_class: str,
+        keep_chars: int,
+        keep_images: bool,
+        attestation: Attestation,
     ) -> None:
         self._engine = engine
         self._url = url
@@ -51,11 +64,9 @@ class AuditStore:
         self._keep_images = keep_images
         self._known: set[tuple[str, str]] = set()
         """Shared rows known to be committed: they cannot be changed or deleted, so it stays true."""
-        # SQLite has one writer, and those that wait for it sleep and retry by chance. Within a process, a
-        # lock wakes the next one at once.
-        self._turn: AbstractContextManager[object] = (
-            Lock() if engine.dialect.name == "sqlite" else nullcontext()
-        )
+        # One transaction that writes at a time: places in the chain are given one after the other.
+        self._turn = Lock()
+        self._attestation = attestation
 
     @classmethod
     def open(
@@ -65,6 +76,8 @@ class AuditStore:
         retention_class: str = "default",
         keep_chars: int = KEEP_CHARS,
         keep_images: bool = False,
+        signing_key: Path | None = None,
+        seal_every_s: float = SEAL_EVERY_S,
     ) -> Self:
         """Open the audit database at *url*, which must exist at the right revision (rule 3).
 
@@ -88,6 +101,7 @@ class AuditStore:
             retention_class=retention_class,
             keep_chars=keep_chars,
             keep_images=keep_images,
+            attestation=Attestation(engine, parsed, signing_key=signing_key, seal_every_s=seal_every_s),
         )
 
     def append(self, record: Record) -> None:
@@ -110,7 +124,8 @@ class AuditStore:
         Raises:
             AuditError: it could not be made durable; nothing of it was kept.
         """
-        self.append_rows([late_rows(late, keep_chars=self._keep_chars)], "Appending a late trace")
+        rows = late_rows(late, retention_class=self._retention_class, keep_chars=self._keep_chars)
+        self.append_rows([rows], "Appending a late trace")
 
     def append_probes(self, probes: Iterable[Probe]) -> None:
         """Make *probes* durable, all or none.
@@ -201,14 +216,23 @@ class AuditStore:
         Raises:
             AuditError: about *doing*, where the database failed.
         """
-        engine, turn = (
-            (writing(self._engine), self._turn) if write else (reading(self._engine), nullcontext())
-        )
-        with turn, translated(self._url, doing), engine.begin() as connection:
-            yield connection
+        if not write:
+            with translated(self._url, doing), reading(self._engine).begin() as connection:
+                yield connection
+            return
+        with self._turn:
+            self._attestation.begin(doing)
+            with (
+                self._attestation.tentative(),
+                translated(self._url, doing),
+                writing(self._engine).begin() as connection,
+            ):
+                yield connection
+            self._attestation.committed()
 
     def insert(self, connection: sa.Connection, rows: Rows) -> None:
         """Insert *rows* in a transaction of :meth:`transaction`; shared ones that are there are left as they are."""
+        self._attestation.attest(connection, [rows])
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         for table, row in rows.shared.items():
             if (table.name, row["digest"]) not in self._known:
@@ -217,8 +241,22 @@ class AuditStore:
             if own:
                 connection.execute(sa.insert(table), own)
 
+    def seal(self, reason: Reason = Reason.REQUESTED) -> None:
+        """Put all that was appended under a signed checkpoint.
+
+        Raises:
+            AuditError: it could not be made; what was appended stays, and is sealed later.
+        """
+        with self.transaction("Sealing", write=True) as connection:
+            self._attestation.seal(connection, reason)
+
     def close(self) -> None:
-        """Let go of the database. Calling it twice is harmless."""
+        """Seal what was appended, and let go of the database. Calling it twice is harmless."""
+        if self._attestation.is_open:
+            try:
+                self.seal(Reason.CLOSED)
+            except AuditError as error:  # the next writer does it
+                logger.warning("the audit store was closed without a checkpoint (%s)", type(error).__name__)
         self._engine.dispose()
 
     def __enter__(self) -> Self:
