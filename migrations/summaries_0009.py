@@ -6,6 +6,8 @@ Rules
    otherwise brings a module of its own.
 2. Each SELECT is a function of records alone, so a summary can be made anew from them and compared.
 3. A percentile is the nearest rank: the smallest value that at least so many of a hundred do not exceed.
+4. Sums hold the records of the checkpoints up to the last of ``summarised``; ``v_unsummarised`` lists the rest. Both
+   are read in one statement, so a record is counted once, whatever is appended or summarised meanwhile.
 """
 
 # ruff: noqa: S608 - names of tables and columns, all of them ours
@@ -35,6 +37,32 @@ class Words:
         """Such as ``2026-03-14 23:00``."""
         return self._part(time, 13, "YYYY-MM-DD HH24", "%Y-%m-%d %H") + " || ':00'"
 
+    def next_hour(self, hour: str) -> str:
+        """The hour after *hour*, such as ``2026-03-15 00:00``."""
+        if self.database == "sqlite":
+            return f"strftime('%Y-%m-%d %H:00', {hour}, '+1 hour')"
+        later = f"CAST({hour} AS timestamp) + interval '1 hour'"
+        if self.database == "postgresql":
+            return f"to_char({later}, 'YYYY-MM-DD HH24:MI')"
+        return f"strftime({later}, '%Y-%m-%d %H:%M')"
+
+    def within(self, time: str, day: str) -> str:
+        """Whether *time* is on *day*, a text, in words that reach an index on *time*."""
+        if self.database == "sqlite":  # a blank, as after the day in a time, comes before 'A'
+            return f"{time} >= {day} AND {time} < {day} || 'A'"
+        begins = f"CAST({day} || ' 00:00:00+00' AS timestamptz)"
+        return f"{time} >= {begins} AND {time} < {begins} + interval '1 day'"
+
+    def each(self, rows: str, table: str, alias: str, condition: str) -> str:
+        """From and on: for each of *rows*, those of *table* that meet *condition*, found one by one.
+
+        No planner knows how few are not summarised, and one that takes them for many reads the whole table.
+        """
+        if self.database == "sqlite":
+            return f"FROM {rows} CROSS JOIN {table} {alias} WHERE {condition}"
+        found = f"SELECT * FROM {table} {alias} WHERE {condition} OFFSET 0"
+        return f"FROM {rows} CROSS JOIN LATERAL ({found}) {alias} WHERE true"
+
     def folded(self, text: str) -> str:
         """*text* with A to Z as a to z, and nothing else changed, whatever the database's locale."""
         return f'lower({text} COLLATE "C")' if self.database == "postgresql" else f"lower({text})"
@@ -57,10 +85,16 @@ DECISION_KEY = (
 )
 """Of ``daily_decisions``; a key holds no NULL, so what has no cause or no picture says ''."""
 CATEGORY_KEY = ("day", "tenant", "policy_digest", "category", "outcome", "enforcement")
+HOUR_KEY = ("hour",)
 LATENCY_KEY = ("day", "policy_digest", "engine_digest")
 
 DECISION_SUMS = ("checks", "unsafe", "traces_requested", "traces_missing")
+SPAN = ("first_checked_at", "last_checked_at")
 PERCENTS = (50, 95, 99)
+LATENCY_TOLD = (
+    *(f"{stage}_p{percent}_ms" for stage in ("engine", "total") for percent in PERCENTS),
+    "total_max_ms",
+)
 
 
 def decisions(words: Words, source: str) -> str:
@@ -88,6 +122,11 @@ def categories(words: Words, source: str) -> str:
         GROUP BY 1, 2, 3, 4, 5, 6"""
 
 
+def hours(words: Words, source: str) -> str:
+    """Return the SELECT of ``hourly_checks``."""
+    return f"SELECT {words.hour('r.checked_at')} AS hour, count(*) AS checks {source} GROUP BY 1"
+
+
 def latency(words: Words, source: str) -> str:
     """Return the SELECT of ``daily_latency``: exact percentiles (rule 3) of the checks of a day, policy and engine."""
     key = "day, policy_digest, engine_digest"
@@ -110,3 +149,46 @@ def latency(words: Words, source: str) -> str:
               FROM (SELECT {words.day("r.checked_at")} AS day, r.policy_digest, r.engine_digest, r.engine_ms,
                            r.total_ms {source}) t) t
         GROUP BY {key}"""
+
+
+def unsummarised(words: Words) -> str:
+    """Return the SELECT of ``v_unsummarised`` (rule 4): records in segments that are open, or sealed since.
+
+    A writer's open segments have the numbers after its last sealed one, without a hole.
+    """
+    left = words.each("waiting w", "entries", "x", "x.segment_id = w.segment_id")
+    return f"""
+        WITH RECURSIVE begun(writer, number) AS (
+            SELECT w.id, coalesce((SELECT max(s.number) + 1 FROM segments s WHERE s.writer = w.id), 0)
+            FROM writers w
+            WHERE NOT EXISTS (SELECT 1 FROM checkpoints c WHERE c.ends = w.id)
+            UNION ALL
+            SELECT b.writer, b.number + 1 FROM begun b
+            WHERE EXISTS (SELECT 1 FROM entries x WHERE x.segment_id = b.writer || '.' || b.number)
+        ), waiting(segment_id) AS (
+            SELECT b.writer || '.' || b.number FROM begun b
+            UNION ALL
+            SELECT s.id FROM segments s
+            WHERE s.checkpoint_number > (SELECT coalesce(max(d.checkpoint_number), 0) FROM summarised d)
+        )
+        SELECT x.at AS checked_at, x.id {left} AND x.kind = 'record'
+        UNION ALL
+        SELECT r.checked_at, r.id FROM records r WHERE NOT EXISTS (SELECT 1 FROM checkpoints)"""
+
+
+def waiting(words: Words) -> str:
+    """Return the source of the records that are not summarised."""
+    return words.each("v_unsummarised u", "records", "r", "r.checked_at = u.checked_at AND r.id = u.id")
+
+
+def between(words: Words, first: str, last: str) -> str:
+    """Return the source of the records under the checkpoints after *first*, up to *last*, both SQL."""
+    sealed = f"""(SELECT x.at, x.id
+            {words.each("segments s", "entries", "x", "x.segment_id = s.id")}
+            AND x.kind = 'record' AND s.checkpoint_number > {first} AND s.checkpoint_number <= {last}) u"""
+    return words.each(sealed, "records", "r", "r.checked_at = u.at AND r.id = u.id")
+
+
+def of_day(words: Words, days: str) -> str:
+    """Return the source of the records of *days*, a FROM item ``d`` with a column ``day``."""
+    return words.each(days, "records", "r", words.within("r.checked_at", "d.day"))

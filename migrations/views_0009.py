@@ -90,6 +90,62 @@ def latency(rows: str) -> dict[str, str]:
     }
 
 
+def hours(words: Words, checks: str) -> dict[str, str]:
+    """Return the view over all hours from the first to the last: *checks* is what it selects their checks from."""
+    checkpoints = (
+        f"SELECT {words.hour('c.at')} AS hour, count(*) AS checkpoints FROM checkpoints c GROUP BY 1"
+    )
+    gaps = f"""SELECT {words.hour("g.since")} AS hour, count(*) AS gaps, CAST(sum(g.count) AS bigint) AS lost
+                       FROM gaps g GROUP BY 1"""
+    found = f"""SELECT t.hour, CAST(sum(t.checks) AS bigint) AS checks FROM {checks} t GROUP BY t.hour"""
+    return {
+        "v_hours": f"""
+            WITH RECURSIVE checked AS ({found}), checkpoint AS ({checkpoints}), gap AS ({gaps}), span AS (
+                SELECT min(hour) AS first_hour, max(hour) AS last_hour
+                FROM (SELECT hour FROM checked UNION ALL SELECT hour FROM checkpoint
+                      UNION ALL SELECT hour FROM gap) t
+            ), hours(hour) AS (
+                SELECT first_hour FROM span WHERE first_hour IS NOT NULL
+                UNION ALL
+                SELECT {words.next_hour("h.hour")} FROM hours h WHERE h.hour < (SELECT last_hour FROM span)
+            )
+            SELECT h.hour, substr(h.hour, 1, 10) AS day, coalesce(d.checks, 0) AS checks,
+                   coalesce(c.checkpoints, 0) AS checkpoints, coalesce(g.gaps, 0) AS gaps,
+                   coalesce(g.lost, 0) AS lost, c.hour IS NOT NULL AS covered,
+                   (c.hour IS NOT NULL AND g.hour IS NULL) AS complete
+            FROM hours h
+            LEFT JOIN checked d ON d.hour = h.hour
+            LEFT JOIN checkpoint c ON c.hour = h.hour
+            LEFT JOIN gap g ON g.hour = h.hour"""
+    }
+
+
+def coverage(words: Words, decisions: str) -> dict[str, str]:
+    """Return the view over months of the log, from ``v_hours`` and *decisions*; and the one over gaps."""
+    return {
+        "v_gaps": f"""
+            SELECT g.id, g.at, {words.day("g.since")} AS day, g.since, g.until, g.count, g.cause, g.detail, g.writer,
+                   w.host, w.railscribe_version
+            FROM gaps g
+            LEFT JOIN writers w ON w.id = g.writer""",
+        "v_log_coverage": f"""
+            SELECT h.month, m.first_checked_at, m.last_checked_at, coalesce(m.checks, 0) AS checks,
+                   coalesce(m.tenants, 0) AS tenants, coalesce(m.policies, 0) AS policies,
+                   coalesce(m.engines, 0) AS engines, h.hours, h.hours_covered, h.gaps, h.lost,
+                   (h.hours = h.hours_covered AND h.gaps = 0) AS complete
+            FROM (SELECT substr(v.hour, 1, 7) AS month, count(*) AS hours,
+                         count(CASE WHEN v.covered THEN 1 END) AS hours_covered,
+                         CAST(sum(v.gaps) AS bigint) AS gaps, CAST(sum(v.lost) AS bigint) AS lost
+                  FROM v_hours v GROUP BY substr(v.hour, 1, 7)) h
+            LEFT JOIN (SELECT substr(d.day, 1, 7) AS month, CAST(sum(d.checks) AS bigint) AS checks,
+                              min(d.first_checked_at) AS first_checked_at,
+                              max(d.last_checked_at) AS last_checked_at,
+                              count(DISTINCT d.tenant) AS tenants, count(DISTINCT d.policy_digest) AS policies,
+                              count(DISTINCT d.engine_digest) AS engines
+                       FROM {decisions} d GROUP BY substr(d.day, 1, 7)) m ON m.month = h.month""",
+    }
+
+
 def reasons(words: Words) -> dict[str, str]:
     """Return the views that say why: of refusals, of one decision, and as the DSA wants it said."""
     clause = f"""

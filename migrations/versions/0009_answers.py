@@ -6,7 +6,8 @@ Revision 0009, after 0008. docs/schema.md explains the choices.
 # ruff: noqa: S608 - names of tables and columns, all of them ours
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -33,10 +34,14 @@ _INDEXES: dict[str, tuple[str, list[str], str | None]] = {
 }
 
 
+_TABLES = ("daily_decisions", "daily_categories", "hourly_checks", "daily_latency", "summarised")
+
+
 def upgrade() -> None:
     for name, (table, columns, where) in _INDEXES.items():
         given = None if where is None else sa.text(where)
         op.create_index(name, table, columns, sqlite_where=given, postgresql_where=given)
+    _create_summaries()
     op.execute(sa.text("DROP VIEW v_blocked_by_category_day"))
     words = sums.Words(op.get_bind().dialect.name)
     for name, select in _views(words).items():
@@ -48,19 +53,60 @@ def downgrade() -> None:
     words = sums.Words(op.get_bind().dialect.name)
     for name in reversed(_views(words)):
         _run(f"DROP VIEW {name}")
+    for table in reversed(_TABLES):
+        op.drop_table(table)
     _run(f"CREATE VIEW v_blocked_by_category_day AS {_blocked_as_0001(words)}")
     for name, (table, _, _) in reversed(_INDEXES.items()):
         op.drop_index(name, table)
 
 
-def _views(words: sums.Words) -> dict[str, str]:
-    source = "FROM records r WHERE true"
-    decisions, categories, latency = (
-        f"({of(words, source)})" for of in (sums.decisions, sums.categories, sums.latency)
+def _create_summaries() -> None:
+    """Sums over records: no evidence, so they have no triggers. They can be thrown away and made again."""
+    number, real = sa.BigInteger(), sa.Double()
+    span = [sa.Column(name, sa.DateTime(timezone=True), nullable=False) for name in sums.SPAN]
+    counts = [sa.Column(name, number, nullable=False) for name in sums.DECISION_SUMS]
+    _create("daily_decisions", sums.DECISION_KEY, *counts, *span)
+    _create("daily_categories", sums.CATEGORY_KEY, sa.Column("checks", number, nullable=False))
+    _create("hourly_checks", sums.HOUR_KEY, sa.Column("checks", number, nullable=False))
+    told = [sa.Column(name, real, nullable=True) for name in sums.LATENCY_TOLD]
+    _create("daily_latency", sums.LATENCY_KEY, sa.Column("checks", number, nullable=False), *told)
+    op.create_table(
+        "summarised",
+        sa.Column("checkpoint_number", sa.Integer(), nullable=False),
+        sa.Column("summarised_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("checkpoint_number", name="pk_summarised"),
+        sqlite_with_rowid=False,
     )
+
+
+def _create(table: str, key: Sequence[str], *more: sa.Column[Any]) -> None:
+    op.create_table(
+        table,
+        *(sa.Column(name, sa.Text(), nullable=False) for name in key),
+        *more,
+        sa.PrimaryKeyConstraint(*key, name=f"pk_{table}"),
+        sqlite_with_rowid=False,
+    )
+
+
+def _views(words: sums.Words) -> dict[str, str]:
+    waiting = sums.waiting(words)
+
+    def all_of(table: str, select: str) -> str:
+        return f"(SELECT * FROM {table} UNION ALL {select})"
+
+    of_day = "(SELECT DISTINCT " + words.day("u.checked_at") + " AS day FROM v_unsummarised u) d"
+    clean = f"WHERE day NOT IN (SELECT d.day FROM {of_day})"
+    latency = sums.latency(words, sums.of_day(words, of_day))
     made = {
-        **views.daily(decisions, categories),
-        **views.latency(latency),
+        "v_unsummarised": sums.unsummarised(words),
+        **views.daily(
+            all_of("daily_decisions", sums.decisions(words, waiting)),
+            all_of("daily_categories", sums.categories(words, waiting)),
+        ),
+        **views.latency(f"(SELECT * FROM daily_latency {clean} UNION ALL {latency})"),
+        **views.hours(words, all_of("hourly_checks", sums.hours(words, waiting))),
+        **views.coverage(words, all_of("daily_decisions", sums.decisions(words, waiting))),
         **views.reasons(words),
         **views.listings(words),
     }

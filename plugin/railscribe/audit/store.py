@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -34,6 +34,7 @@ from railscribe.audit.database import open_engine, parse_url, reading, translate
 from railscribe.audit.reading import find, latest_probes, list_records, whole
 from railscribe.audit.revision import require_head
 from railscribe.audit.rows import Rows, late_rows, probe_rows, rows_of
+from railscribe.audit.summaries import Progress, Summarised, differences, rebuild, summarise
 from railscribe.errors import AuditError, UsageError
 from railscribe.values import EngineInfo, LateTrace, Outcome, Probe, Record
 
@@ -249,6 +250,34 @@ class AuditStore:
         """
         with self.transaction("Sealing", write=True) as connection:
             self._attestation.seal(connection, reason)
+
+    def summarise(self, *, anew: bool = False, progress: Progress = lambda done, total: None) -> Summarised:
+        """Sum up what is under checkpoints, so that views over days answer at once; *anew*: all of it.
+
+        Raises:
+            AuditError: the database failed; the sums are as after the last step.
+        """
+        made = rebuild if anew else summarise
+        return made(self._summing, progress=progress)
+
+    def summary_differences(self) -> list[str]:
+        """Return where sums are not what the records add up to; an empty list is good.
+
+        Raises:
+            AuditError: the database could not be read.
+        """
+        return list(differences(self._summing))
+
+    @contextmanager
+    def _summing(self, *, write: bool = False) -> Iterator[sa.Connection]:
+        """Give a transaction without a place in the chain: sums are no evidence."""
+        engine = writing(self._engine) if write else reading(self._engine)
+        with (
+            self._turn if write else nullcontext(),
+            translated(self._url, "Summarising"),
+            engine.begin() as connection,
+        ):
+            yield connection
 
     def close(self) -> None:
         """Seal what was appended, and let go of the database. Calling it twice is harmless."""

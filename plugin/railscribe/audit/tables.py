@@ -490,6 +490,53 @@ gaps = _evidence(
     _text("detail", nullable=True),
 )
 
+
+def _summary(name: str, key: tuple[str, ...], *parts: sa.schema.SchemaItem) -> sa.Table:
+    """Sums over records, which can be thrown away and made again (``summaries.py``)."""
+    return sa.Table(
+        name, metadata, *(_text(part, primary_key=True) for part in key), *parts, sqlite_with_rowid=False
+    )
+
+
+def _count(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=False)
+
+
+daily_decisions = _summary(
+    "daily_decisions",
+    (
+        *("day", "tenant", "policy_digest", "engine_digest", "direction", "rail", "outcome", "cause"),
+        *("enforcement", "image_use", "retention_class"),
+    ),
+    *map(_count, ("checks", "unsafe", "traces_requested", "traces_missing")),
+    _time("first_checked_at"),
+    _time("last_checked_at"),
+)
+
+daily_categories = _summary(
+    "daily_categories",
+    ("day", "tenant", "policy_digest", "category", "outcome", "enforcement"),
+    _count("checks"),
+)
+
+hourly_checks = _summary("hourly_checks", ("hour",), _count("checks"))
+
+daily_latency = _summary(
+    "daily_latency",
+    ("day", "policy_digest", "engine_digest"),
+    _count("checks"),
+    *map(_real, ("engine_p50_ms", "engine_p95_ms", "engine_p99_ms")),
+    *map(_real, ("total_p50_ms", "total_p95_ms", "total_p99_ms", "total_max_ms")),
+)
+
+summarised = sa.Table(
+    "summarised",
+    metadata,
+    sa.Column("checkpoint_number", sa.Integer, primary_key=True, autoincrement=False),
+    _time("summarised_at"),
+    sqlite_with_rowid=False,
+)
+
 EVIDENCE = (
     *(policies, policy_texts, engines),
     *(records, record_categories, record_notes, record_images, record_pieces),
@@ -506,4 +553,5 @@ VIEWS = (
     *("v_daily_decisions", "v_daily_categories", "v_engine_days", "v_engine_timeline", "v_latency"),
     *("v_refusals", "v_reasons", "v_statements_of_reasons"),
     *("v_failures", "v_disagreements", "v_notes", "v_held", "v_interface"),
+    *("v_unsummarised", "v_hours", "v_gaps", "v_log_coverage"),
 )
