@@ -79,8 +79,9 @@ ORDER BY day, tenant, rail, policy, cause NULLS FIRST;
 -- 11. What did the model call unsafe and the policy let pass?
 SELECT policy, policy_version, outcome, sum(unsafe) AS passed_although_unsafe, sum(checks) AS checks
 FROM v_daily_decisions
-WHERE enforcement = 'passed' AND unsafe > 0
+WHERE enforcement = 'passed'
 GROUP BY policy, policy_version, outcome
+HAVING sum(unsafe) > 0
 ORDER BY passed_although_unsafe DESC, policy, policy_version, outcome;
 
 -- 12. Which single checks failed on a day, at which stage, and how did the engine's reply end?
@@ -197,3 +198,14 @@ FROM v_statements_of_reasons
 WHERE decided_at >= '2026-03-14 00:00:00+00' AND decided_at < '2026-03-15 00:00:00+00' AND tenant = 'acme'
 ORDER BY decided_at, puid
 LIMIT 100;
+
+-- 29. Which hours of a month cannot be vouched for: without a checkpoint, or with checks that were not recorded?
+SELECT hour, checks, checkpoints, gaps, lost
+FROM v_hours
+WHERE NOT complete AND day BETWEEN '2026-03-01' AND '2026-03-31'
+ORDER BY hour;
+
+-- 30. What does the log cover, month by month? (AI Act Art. 12, 19)
+SELECT month, first_checked_at, last_checked_at, checks, tenants, policies, engines, hours, hours_covered, gaps, lost
+FROM v_log_coverage
+ORDER BY month;
