@@ -122,9 +122,15 @@ def categories(words: Words, source: str) -> str:
         GROUP BY 1, 2, 3, 4, 5, 6"""
 
 
-def hours(words: Words, source: str) -> str:
-    """Return the SELECT of ``hourly_checks``."""
-    return f"SELECT {words.hour('r.checked_at')} AS hour, count(*) AS checks {source} GROUP BY 1"
+def hours(words: Words, source: str, sealed: str) -> str:
+    """Return the SELECT of ``hourly_checks``: of *source*, and of the checkpoints ``c`` that *sealed* lets in."""
+    checks = f"SELECT {words.hour('r.checked_at')} AS hour, count(*) AS checks, 0 AS checkpoints {source} GROUP BY 1"
+    signed = f"""SELECT {words.hour("c.at")} AS hour, 0 AS checks, count(*) AS checkpoints
+                   FROM checkpoints c WHERE {sealed} GROUP BY 1"""
+    return f"""
+        SELECT t.hour, CAST(sum(t.checks) AS bigint) AS checks, CAST(sum(t.checkpoints) AS bigint) AS checkpoints
+        FROM ({checks} UNION ALL {signed}) t
+        GROUP BY t.hour"""
 
 
 def latency(words: Words, source: str) -> str:
@@ -151,6 +157,10 @@ def latency(words: Words, source: str) -> str:
         GROUP BY {key}"""
 
 
+UPTO = "(SELECT coalesce(max(d.checkpoint_number), 0) FROM summarised d)"
+"""The last checkpoint that is summed up."""
+
+
 def unsummarised(words: Words) -> str:
     """Return the SELECT of ``v_unsummarised`` (rule 4): records in segments that are open, or sealed since.
 
@@ -169,7 +179,7 @@ def unsummarised(words: Words) -> str:
             SELECT b.writer || '.' || b.number FROM begun b
             UNION ALL
             SELECT s.id FROM segments s
-            WHERE s.checkpoint_number > (SELECT coalesce(max(d.checkpoint_number), 0) FROM summarised d)
+            WHERE s.checkpoint_number > {UPTO}
         )
         SELECT x.at AS checked_at, x.id {left} AND x.kind = 'record'
         UNION ALL

@@ -92,30 +92,27 @@ def latency(rows: str) -> dict[str, str]:
 
 def hours(words: Words, checks: str) -> dict[str, str]:
     """Return the view over all hours from the first to the last: *checks* is what it selects their checks from."""
-    checkpoints = (
-        f"SELECT {words.hour('c.at')} AS hour, count(*) AS checkpoints FROM checkpoints c GROUP BY 1"
-    )
     gaps = f"""SELECT {words.hour("g.since")} AS hour, count(*) AS gaps, CAST(sum(g.count) AS bigint) AS lost
                        FROM gaps g GROUP BY 1"""
-    found = f"""SELECT t.hour, CAST(sum(t.checks) AS bigint) AS checks FROM {checks} t GROUP BY t.hour"""
+    found = f"""SELECT t.hour, CAST(sum(t.checks) AS bigint) AS checks,
+                              CAST(sum(t.checkpoints) AS bigint) AS checkpoints
+                       FROM {checks} t GROUP BY t.hour"""
     return {
         "v_hours": f"""
-            WITH RECURSIVE checked AS ({found}), checkpoint AS ({checkpoints}), gap AS ({gaps}), span AS (
+            WITH RECURSIVE found AS ({found}), gap AS ({gaps}), span AS (
                 SELECT min(hour) AS first_hour, max(hour) AS last_hour
-                FROM (SELECT hour FROM checked UNION ALL SELECT hour FROM checkpoint
-                      UNION ALL SELECT hour FROM gap) t
+                FROM (SELECT hour FROM found UNION ALL SELECT hour FROM gap) t
             ), hours(hour) AS (
                 SELECT first_hour FROM span WHERE first_hour IS NOT NULL
                 UNION ALL
                 SELECT {words.next_hour("h.hour")} FROM hours h WHERE h.hour < (SELECT last_hour FROM span)
             )
-            SELECT h.hour, substr(h.hour, 1, 10) AS day, coalesce(d.checks, 0) AS checks,
-                   coalesce(c.checkpoints, 0) AS checkpoints, coalesce(g.gaps, 0) AS gaps,
-                   coalesce(g.lost, 0) AS lost, c.hour IS NOT NULL AS covered,
-                   (c.hour IS NOT NULL AND g.hour IS NULL) AS complete
+            SELECT h.hour, substr(h.hour, 1, 10) AS day, coalesce(f.checks, 0) AS checks,
+                   coalesce(f.checkpoints, 0) AS checkpoints, coalesce(g.gaps, 0) AS gaps,
+                   coalesce(g.lost, 0) AS lost, coalesce(f.checkpoints, 0) > 0 AS covered,
+                   (coalesce(f.checkpoints, 0) > 0 AND g.hour IS NULL) AS complete
             FROM hours h
-            LEFT JOIN checked d ON d.hour = h.hour
-            LEFT JOIN checkpoint c ON c.hour = h.hour
+            LEFT JOIN found f ON f.hour = h.hour
             LEFT JOIN gap g ON g.hour = h.hour"""
     }
 

@@ -67,7 +67,8 @@ def _create_summaries() -> None:
     counts = [sa.Column(name, number, nullable=False) for name in sums.DECISION_SUMS]
     _create("daily_decisions", sums.DECISION_KEY, *counts, *span)
     _create("daily_categories", sums.CATEGORY_KEY, sa.Column("checks", number, nullable=False))
-    _create("hourly_checks", sums.HOUR_KEY, sa.Column("checks", number, nullable=False))
+    seen = [sa.Column(name, number, nullable=False) for name in ("checks", "checkpoints")]
+    _create("hourly_checks", sums.HOUR_KEY, *seen)
     told = [sa.Column(name, real, nullable=True) for name in sums.LATENCY_TOLD]
     _create("daily_latency", sums.LATENCY_KEY, sa.Column("checks", number, nullable=False), *told)
     op.create_table(
@@ -105,7 +106,7 @@ def _views(words: sums.Words) -> dict[str, str]:
             all_of("daily_categories", sums.categories(words, waiting)),
         ),
         **views.latency(f"(SELECT * FROM daily_latency {clean} UNION ALL {latency})"),
-        **views.hours(words, all_of("hourly_checks", sums.hours(words, waiting))),
+        **views.hours(words, all_of("hourly_checks", sums.hours(words, waiting, f"c.number > {sums.UPTO}"))),
         **views.coverage(words, all_of("daily_decisions", sums.decisions(words, waiting))),
         **views.reasons(words),
         **views.listings(words),

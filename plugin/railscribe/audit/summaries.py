@@ -35,13 +35,8 @@ from railscribe.audit.migrations import summaries_0009 as sums
 STEP = 100_000
 """Entries in one step, about."""
 
+_ADDED_UP = (tables.daily_decisions, tables.daily_categories, tables.hourly_checks)
 _LOCK = 0x73756D73  # "sums"
-_SUMS = {
-    tables.daily_decisions: sums.decisions,
-    tables.daily_categories: sums.categories,
-    tables.hourly_checks: sums.hours,
-}
-
 Transaction = Callable[..., AbstractContextManager[sa.Connection]]
 """Gives a transaction that reads, or with ``write=True`` one that writes."""
 
@@ -93,7 +88,7 @@ def rebuild(
     """Throw all sums away and make them anew, as after a prune."""
     with transaction(write=True) as connection:
         _take_turn(connection)
-        for table in (*_SUMS, tables.daily_latency, tables.summarised):
+        for table in (*_ADDED_UP, tables.daily_latency, tables.summarised):
             connection.execute(sa.delete(table))
     return summarise(transaction, step=step, progress=progress)
 
@@ -102,9 +97,8 @@ def differences(transaction: Transaction) -> Iterator[str]:
     """Yield, by table and key, where sums are not what the records add up to (rule 5)."""
     with transaction() as connection:
         words = sums.Words(connection.dialect.name)
-        source = sums.between(words, "0", str(_upto(connection)))
-        for table, select in _SUMS.items():
-            yield from _compared(table, _all(connection, select(words, source)), connection)
+        for table, select in _sums(words, 0, _upto(connection)).items():
+            yield from _compared(table, _all(connection, select), connection)
         waiting = set(_column(connection, f"SELECT DISTINCT {words.day('checked_at')} FROM v_unsummarised"))  # noqa: S608
         made = [
             row
@@ -112,6 +106,16 @@ def differences(transaction: Transaction) -> Iterator[str]:
             if row[0] not in waiting
         ]
         yield from _compared(tables.daily_latency, made, connection, but=waiting)
+
+
+def _sums(words: sums.Words, after: int, upto: int) -> dict[sa.Table, str]:
+    """Return the SELECTs of what adds up, over the checkpoints after *after*, up to *upto*."""
+    source = sums.between(words, str(after), str(upto))
+    return {
+        tables.daily_decisions: sums.decisions(words, source),
+        tables.daily_categories: sums.categories(words, source),
+        tables.hourly_checks: sums.hours(words, source, f"c.number > {after} AND c.number <= {upto}"),
+    }
 
 
 def _compared(
@@ -158,8 +162,7 @@ def _read(transaction: Transaction, step: int) -> _Step | None:
                 break
             entries += int(size)
         words = sums.Words(connection.dialect.name)
-        source = sums.between(words, str(after), str(upto))
-        rows = {table: _all(connection, select(words, source)) for table, select in _SUMS.items()}
+        rows = {table: _all(connection, select) for table, select in _sums(words, after, upto).items()}
         days = sorted({row[0] for row in rows[tables.daily_decisions]})
         return _Step(after=after, upto=upto, entries=entries, rows=rows, days=days)
 

@@ -519,7 +519,7 @@ daily_categories = _summary(
     _count("checks"),
 )
 
-hourly_checks = _summary("hourly_checks", ("hour",), _count("checks"))
+hourly_checks = _summary("hourly_checks", ("hour",), _count("checks"), _count("checkpoints"))
 
 daily_latency = _summary(
     "daily_latency",
