@@ -10,8 +10,8 @@ Triggers are off while it fills, and leaves and signatures are made up: it measu
 
 Then it sums up (``railscribe audit summarise``, timed), leaves the last hour to the records as a store in use does,
 and asks each question as it stands, and each view with the filters that a program would put on it, *--rounds* times
-with other tenants, people, days and ids. Prints the p95 of the wall's clock and of the processors' (this process and the
-server's, as far as it runs here), which other work on the machine does not stretch, and the bytes on disk a check.
+with other tenants, people, days and ids. Prints the p95 of the wall's clock and of the processors' (this process and
+the server's, as far as it runs here), which other work on the machine does not stretch, and the bytes on disk a check.
 """
 
 from __future__ import annotations
