@@ -27,10 +27,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from railscribe.audit import keys, tables
+from railscribe.audit.anchors import Anchors
 from railscribe.audit.chain.checkpoint import Reason
 from railscribe.audit.database import reading, translated, writing
 from railscribe.audit.rows import Rows
-from railscribe.audit.sealing import Sealer
+from railscribe.audit.sealing import Sealer, last_checkpoint, signs_next
 from railscribe.errors import AuditError
 
 logger = logging.getLogger(__name__)
@@ -42,12 +43,19 @@ class Attestation:
     """One store's place in the chain, from its first entry on."""
 
     def __init__(
-        self, engine: sa.Engine, url: URL, *, signing_key: Path | None, seal_every_s: float = SEAL_EVERY_S
+        self,
+        engine: sa.Engine,
+        url: URL,
+        *,
+        signing_key: Path | None,
+        seal_every_s: float = SEAL_EVERY_S,
+        anchors: Anchors | None = None,
     ) -> None:
         self._engine = engine
         self._url = url
         self._key_path = signing_key
         self._seal_every_s = seal_every_s
+        self._anchors = anchors or Anchors()
         self.sealer: Sealer | None = None
 
     @property
@@ -65,11 +73,11 @@ class Attestation:
         if self.sealer is not None:
             return
         with translated(self._url, doing), reading(self._engine).begin() as connection:
-            has_chain = (
-                connection.execute(sa.select(tables.checkpoints.c.number).limit(1)).first() is not None
-            )
+            last = last_checkpoint(connection)
         sealer = Sealer(
-            keys.load_or_create(self._key_path, has_chain=has_chain), seal_every_s=self._seal_every_s
+            keys.load_or_create(self._key_path, signs=signs_next(last) if last else None),
+            seal_every_s=self._seal_every_s,
+            tell=self._anchors.take_failures,
         )
         self._adopt(sealer, doing)
         self.sealer = sealer
@@ -118,7 +126,11 @@ class Attestation:
     def committed(self) -> None:
         """Carry outside what was sealed (rule 4). Call it after a commit."""
         if self.sealer is not None:
-            self.sealer.take_made()
+            self._anchors.carry(self.sealer.take_made())
+
+    def close(self) -> None:
+        """Wait a little for what is being carried outside."""
+        self._anchors.close()
 
 
 def now() -> datetime:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +120,11 @@ class Database:
             try:
                 cursor.execute(self._native(sql), tuple(parameters))
                 return list(cursor.fetchall())
+            except self.connection.dialect.loaded_dbapi.OperationalError as error:
+                if "decode" not in str(error):
+                    raise
+                with self._tolerant():
+                    return list(cursor.execute(sql, tuple(parameters)).fetchall())
             finally:
                 cursor.close()
 
@@ -131,10 +137,26 @@ class Database:
             )
             try:
                 cursor.execute(self._native(sql), tuple(parameters))
-                while some := cursor.fetchmany(1000):
+                while some := self._next(cursor):
                     yield from some
             finally:
                 cursor.close()
+
+    def _next(self, cursor: Any) -> list[tuple[Any, ...]]:
+        if not self.on_sqlite:
+            return list(cursor.fetchmany(1000))
+        with self._tolerant():
+            return list(cursor.fetchmany(1000))
+
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        """Let SQLite read what somebody put there as text and is no UTF-8, as text that was never hashed."""
+        driver = self._raw.driver_connection
+        driver.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+        try:
+            yield
+        finally:
+            driver.text_factory = str
 
     def time(self, expression: str) -> str:
         """Return the SQL for a time, to be read with :meth:`read_time`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from railscribe.audit.anchors import Anchors
 from railscribe.audit.store import AuditStore
 from railscribe.settings import Settings
 
@@ -20,4 +21,5 @@ def open_store(settings: Settings) -> AuditStore:
         keep_images=settings.keep_images,
         signing_key=settings.signing_key,
         seal_every_s=settings.seal_every_s,
+        anchors=Anchors(file=settings.anchor_file, command=settings.anchor_command, url=settings.anchor_url),
     )

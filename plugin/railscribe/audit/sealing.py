@@ -28,7 +28,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -68,6 +68,8 @@ class _State:
 
     writer: str
     is_open: bool = False
+    is_known: bool = False
+    """Whether the chain names this writer."""
     segments: dict[tuple[str, str], _Open] = field(default_factory=dict)
     full: list[_Open] = field(default_factory=list)
     next_number: int = 0
@@ -85,9 +87,18 @@ class Sealer:
     """One writer's place in the chain."""
 
     def __init__(
-        self, key: keys.SigningKey, writer_id: str | None = None, *, seal_every_s: float = 60.0
+        self,
+        key: keys.SigningKey,
+        writer_id: str | None = None,
+        *,
+        seal_every_s: float = 60.0,
+        tell: Callable[[], Any] = lambda: None,
     ) -> None:
+        """*tell* gives what failed of anchoring since it was last asked, for the next checkpoint to say."""
         self.key = key
+        self._tell = tell
+        self._lost: str | None = None
+        """The key that was lost, while its successor takes over."""
         self.seal_every_s = seal_every_s
         self._state = _State(writer=writer_id or new_writer_id())
 
@@ -152,7 +163,8 @@ class Sealer:
                 self._state = _State(writer=new_writer_id(), head=state.head, made=state.made)
             take_chain(connection)
             self.recover(connection, now)
-            self._open(connection, now)
+            self._state.is_open = True
+            self.seal(connection, Reason.OPENED, now)
         elif self.due(now):
             self.seal(connection, Reason.SCHEDULED, now)
         hold_writer(connection, self._state.writer)
@@ -207,6 +219,28 @@ class Sealer:
             self._state.is_open = False
         return made
 
+    def hand_over(
+        self, connection: sa.Connection, new: keys.SigningKey, now: datetime, *, lost: bool = False
+    ) -> None:
+        """Have *new* sign from the next checkpoint on, named by this key, or in spite of it where it is *lost*.
+
+        Raises:
+            SigningKeyError: this key is not the one that signs now.
+        """
+        more: dict[str, Any] = {"next_key": {"id": new.id, "public_key": new.public.hex()}}
+        if lost:
+            take_chain(connection)
+            last = self._last(connection)
+            more["lost_key"] = self._lost = signs_next(last) if last else None
+            self.key = new
+        else:
+            self.enter(connection, now)
+            connection.execute(sa.insert(tables.signing_keys), key_row(new))
+        self.seal(connection, Reason.ROTATED, now, **more)
+        self._lost = None
+        self.key = new
+        self.seal(connection, Reason.CLOSED, now)
+
     def _unsealed(self) -> list[_Open]:
         return sorted([*self._state.full, *self._state.segments.values()], key=lambda some: some.number)
 
@@ -223,6 +257,8 @@ class Sealer:
         take_chain(connection)
         last = self._last(connection)
         self._require_key(last)
+        if not self._state.is_known:
+            more["opens"] = self._introduce(connection, now)
         number = last["number"] + 1 if last else 1
         sealed = [
             SealedSegment(
@@ -244,6 +280,7 @@ class Sealer:
                 "segments": [some.as_json() for some in sealed],
                 "gaps": connection.execute(sa.select(sa.func.count()).select_from(tables.gaps)).scalar_one(),
                 "key": self.key.id,
+                "anchor_failures": self._tell(),
                 **more,
             }
         )
@@ -283,9 +320,7 @@ class Sealer:
 
     def _last(self, connection: sa.Connection) -> Row | None:
         """Return the last checkpoint, upon which the next is made (rule 4)."""
-        checkpoints = tables.checkpoints
-        query = sa.select(checkpoints).order_by(checkpoints.c.number.desc()).limit(1)
-        row = connection.execute(query).mappings().first()
+        checkpoints, last = tables.checkpoints, last_checkpoint(connection)
         if self._state.head is not None:
             number, known = self._state.head
             seen = sa.select(checkpoints.c.hash).where(checkpoints.c.number == number)
@@ -294,13 +329,15 @@ class Sealer:
                     f"Checkpoint {number}, which this writer saw, is not in the chain any more.",
                     hint="Somebody took it out or changed it: compare with a backup and with the anchors.",
                 )
-        return dict(row) if row else None
+        return last
 
     def _require_key(self, last: Row | None) -> None:
         """Check that the next checkpoint is this key's to sign; look whether the key's file was rotated."""
         if last is None:
             return
         expected = signs_next(last)
+        if expected == self._lost:
+            return
         if self.key.id != expected:
             self.key = keys.load(self.key.path)
         if self.key.id != expected:
@@ -309,39 +346,20 @@ class Sealer:
                 hint="Put the chain's key in its place; if it is lost: railscribe audit key rotate --lost.",
             )
 
-    def _open(self, connection: sa.Connection, now: datetime) -> None:
-        """Begin as a writer: an ``opened`` that names it."""
-        self._register(connection, now)
-        self._state.is_open = True
-        quiet_s = self._quiet_s()
-        opens = {
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "quiet_s": quiet_s,
-            "version": railscribe_version(),
-        }
-        self.seal(connection, Reason.OPENED, now, opens=opens)
-
-    def _register(self, connection: sa.Connection, now: datetime) -> None:
-        """Make this writer and its key known, where they are not yet."""
-        known = sa.select(tables.writers.c.id).where(tables.writers.c.id == self._state.writer)
-        if connection.execute(known).first() is not None:
-            return
-        self._require_key(self._last(connection))
+    def _introduce(self, connection: sa.Connection, now: datetime) -> dict[str, Any]:
+        """Make this writer and its key known; return what its first checkpoint says of it."""
         there = sa.select(tables.signing_keys.c.id).where(tables.signing_keys.c.id == self.key.id)
         if connection.execute(there).first() is None:
-            connection.execute(sa.insert(tables.signing_keys), key_row(self.key, now))
-        connection.execute(
-            sa.insert(tables.writers),
-            {
-                "id": self._state.writer,
-                "opened_at": now,
-                "host": platform.node(),
-                "pid": os.getpid(),
-                "quiet_s": self._quiet_s(),
-                "railscribe_version": railscribe_version(),
-            },
-        )
+            connection.execute(sa.insert(tables.signing_keys), key_row(self.key))
+        row = {
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "quiet_s": self._quiet_s(),
+            "railscribe_version": railscribe_version(),
+        }
+        connection.execute(sa.insert(tables.writers), {"id": self._state.writer, "opened_at": now, **row})
+        self._state.is_known = True
+        return {**row, "opened_at": iso(now)}
 
     def _quiet_s(self) -> int:
         return max(1, round(self.seal_every_s))
@@ -365,7 +383,6 @@ class Sealer:
             retention_class = class_of(connection, row)
             entries.append({**row, **self._place(leaf_hash(data), iso(row["at"]), retention_class)})
         if entries:
-            self._register(connection, now)
             connection.execute(sa.insert(tables.entries), entries)
             self.seal(connection, Reason.ADOPTED, now)
         return len(entries)
@@ -375,7 +392,6 @@ class Sealer:
         take_chain(connection)
         dead = dead_writers(connection, now)
         for writer in dead:
-            self._register(connection, now)
             segments = [self._as_it_lies(connection, *left) for left in entries_left(connection, writer)]
             self._link(connection, Reason.RECOVERED, now, segments, writer, ends=writer)
         return len(dead)
@@ -398,9 +414,17 @@ def new_writer_id() -> str:
     return secrets.token_hex(6)
 
 
-def key_row(key: keys.SigningKey, now: datetime) -> Row:
+def key_row(key: keys.SigningKey) -> Row:
     """Return the row of ``signing_keys`` for *key*."""
-    return {"id": key.id, "public_key": key.public.hex(), "known_at": now}
+    return {"id": key.id, "public_key": key.public.hex()}
+
+
+def last_checkpoint(connection: sa.Connection) -> Row | None:
+    """Return the row of the chain's last checkpoint, if it has begun."""
+    checkpoints = tables.checkpoints
+    query = sa.select(checkpoints).order_by(checkpoints.c.number.desc()).limit(1)
+    row = connection.execute(query).mappings().first()
+    return dict(row) if row else None
 
 
 def signs_next(last: Row) -> str:

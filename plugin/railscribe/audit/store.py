@@ -28,6 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from typing_extensions import Self
 
+from railscribe.audit.anchors import Anchors
 from railscribe.audit.attesting import SEAL_EVERY_S, Attestation
 from railscribe.audit.chain.checkpoint import Reason
 from railscribe.audit.database import open_engine, parse_url, reading, translated, writing
@@ -79,6 +80,7 @@ class AuditStore:
         keep_images: bool = False,
         signing_key: Path | None = None,
         seal_every_s: float = SEAL_EVERY_S,
+        anchors: Anchors | None = None,
     ) -> Self:
         """Open the audit database at *url*, which must exist at the right revision (rule 3).
 
@@ -102,7 +104,9 @@ class AuditStore:
             retention_class=retention_class,
             keep_chars=keep_chars,
             keep_images=keep_images,
-            attestation=Attestation(engine, parsed, signing_key=signing_key, seal_every_s=seal_every_s),
+            attestation=Attestation(
+                engine, parsed, signing_key=signing_key, seal_every_s=seal_every_s, anchors=anchors
+            ),
         )
 
     def append(self, record: Record) -> None:
@@ -211,14 +215,21 @@ class AuditStore:
             self._known.update((table.name, row["digest"]) for table, row in rows.shared.items())
 
     @contextmanager
-    def transaction(self, doing: str, *, write: bool = False) -> Iterator[sa.Connection]:
+    def transaction(
+        self, doing: str, *, write: bool = False, snapshot: bool = False
+    ) -> Iterator[sa.Connection]:
         """Give this package's other modules a transaction, committed at its end, which only reads without *write*.
+
+        With *snapshot* all of it sees the same state.
 
         Raises:
             AuditError: about *doing*, where the database failed.
         """
         if not write:
-            with translated(self._url, doing), reading(self._engine).begin() as connection:
+            engine = reading(self._engine)
+            if snapshot and engine.dialect.name == "postgresql":  # on SQLite every transaction does
+                engine = engine.execution_options(isolation_level="REPEATABLE READ")
+            with translated(self._url, doing), engine.begin() as connection:
                 yield connection
             return
         with self._turn:
@@ -286,6 +297,7 @@ class AuditStore:
                 self.seal(Reason.CLOSED)
             except AuditError as error:  # the next writer does it
                 logger.warning("the audit store was closed without a checkpoint (%s)", type(error).__name__)
+        self._attestation.close()
         self._engine.dispose()
 
     def __enter__(self) -> Self:
