@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import runpy
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,11 @@ from typing import Any
 import pytest
 
 from railscribe.audit import AuditStore, PolicyRegistry, attesting, policies, tables
+from railscribe.audit.bundle import write_bundle
+from railscribe.audit.formats import Format
 from railscribe.audit.rows import EntryKind, Rows, fingerprint
+from railscribe.audit.selecting import Selection
+from railscribe.audit.store import _plain
 from railscribe.policy import load_policy, render
 from railscribe.policy.load import load_registration
 from railscribe.values import (
@@ -746,6 +751,29 @@ def _coverage(history: History) -> list[Row]:
 
 
 # --- and whether they agree
+
+
+def test_duckdb_answers_an_export_alike(
+    any_url: str, history: History, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Over Parquet, with the views that the export ships, DuckDB says of each question what Python says."""
+    duckdb_questions = runpy.run_path(str(QUESTIONS.with_name("duckdb_questions.py")))
+    with AuditStore.open(any_url) as store:
+        history = put(store, history, monkeypatch)
+        with store.transaction("Exporting", snapshot=True) as connection:
+            write_bundle(
+                connection, tmp_path / "export", form=Format.PARQUET, selection=Selection(content=True)
+            )
+
+    with duckdb_questions["open_export"](tmp_path / "export") as export:
+        found = {
+            title: [tuple(map(_plain, row)) for row in duckdb_questions["ask"](export, sql)]
+            for title, sql in duckdb_questions["questions"]()
+        }
+
+    expected = {title: ANSWERS[int(title.partition(".")[0])](history) for title in found}
+    assert {title: (rows, expected[title]) for title, rows in found.items() if rows != expected[title]} == {}
+    assert len(found) == 30
 
 
 def test_every_answer_is_known(any_url: str, history: History, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,8 @@
 The folder (docs/export.md)
 
     manifest.json    what is here: form, revision, what was asked for, each file's SHA-256, the chain's last checkpoint
-    manifest.sig     the manifest's Ed25519 signature, where the chain's key was at hand; public-key.pem: its public key
+    manifest.sig     the manifest's Ed25519 signature, where the chain's key was at hand
+    public-key.pem   that key's public one
     data/            the rows of each table, in the form that was asked for
     proofs.jsonl     of a part: all leaves of every segment that an entry lies in, so that roots can be made anew
     views.sql        with Parquet: every view, for DuckDB

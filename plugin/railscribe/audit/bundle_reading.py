@@ -6,8 +6,8 @@ Rules
 
 1. The files are what the manifest says, and the manifest what the chain's key signed. An unsigned one is told, and is
    no failure: what the chain attests, it attests without.
-2. The rows, in whatever form, are put into a database of their own that is thrown away afterwards, and verified there as
-   in the database they came from: one verifier, and memory that does not grow with their number.
+2. The rows, in whatever form, are put into a database of their own that is thrown away afterwards, and verified
+   there as in the database they came from: one verifier, and memory that does not grow with their number.
 3. Of a part, entries that were left out are no failure; those that are there are leaves of trees whose roots are made
    anew from the proofs, and are under the same signed checkpoints.
 """
@@ -250,10 +250,11 @@ def _signature(
     try:
         signature = bytes.fromhex((folder / SIGNATURE).read_text(encoding="ascii").strip())
         raw = bytes.fromhex(str(public))
-        if key_id(raw) != manifest["signed_by"]:
-            raise ValueError("another key by that name")
         Ed25519PublicKey.from_public_bytes(raw).verify(signature, MANIFEST_DOMAIN + data)
+        is_signed = key_id(raw) == manifest["signed_by"]
     except OSError as error:
         raise AuditError(f"{SIGNATURE} cannot be read ({type(error).__name__}).") from error
     except (InvalidSignature, ValueError):
+        is_signed = False
+    if not is_signed:
         yield "manifest_signature", "The manifest is not what the key signed.", {}

@@ -29,8 +29,8 @@ _HEAD = """\
 --     duckdb -init views.sql
 --     D SELECT day, outcome, sum(checks) FROM v_daily_decisions GROUP BY ALL ORDER BY ALL;
 --
--- From elsewhere, first say SET file_search_path = '<the export's folder>'. Spark and Trino read data/<table> as a table
--- partitioned by day and tenant; docs/schema.md says what every column means.
+-- From elsewhere, first say SET file_search_path = '<the export's folder>'. Spark and Trino read data/<table> as a
+-- table partitioned by day and tenant; docs/schema.md says what every column means.
 SET TimeZone = 'UTC';
 """
 

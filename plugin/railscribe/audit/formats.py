@@ -1,4 +1,4 @@
-"""The forms in which an export keeps rows: JSON Lines, CSV, Parquet. Rows are in canonical form, absent columns left out.
+"""The forms in which an export keeps rows: JSON Lines, CSV, Parquet. Rows are canonical, without absent columns.
 
 Rules
 
@@ -124,12 +124,13 @@ class _Csv(_Text):
 
     def begin(self, table: sa.Table, *, of_records: bool) -> None:
         super().begin(table, of_records=of_records)
+        self._names = table.columns.keys()
         self._writer = csv.writer(self._file, lineterminator="\r\n")
-        self._writer.writerow(table.columns.keys())
+        self._writer.writerow(self._names)
 
     def write(self, row: Row, tenant: str | None) -> None:
         del tenant
-        self._writer.writerow([_cell(row.get(name)) for name in self._table.columns.keys()])
+        self._writer.writerow([_cell(row.get(name)) for name in self._names])
 
 
 def _cell(value: Any) -> str:
@@ -151,16 +152,12 @@ def _read_csv(folder: Path, table: sa.Table) -> Iterator[Row]:
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
         names = next(lines, [])
-        columns = [table.columns[name] if name in table.columns else None for name in names]
-        if None in columns:
+        if not set(names) <= set(table.columns.keys()):
             raise ValueError("not the columns of its table")
+        columns = [table.columns[name] for name in names]
         for cells in lines:
             named = zip(names, columns, cells, strict=True)
-            yield {
-                name: _value(cell, column)
-                for name, column, cell in named
-                if cell != NO_VALUE and column is not None
-            }
+            yield {name: _value(cell, column) for name, column, cell in named if cell != NO_VALUE}
 
 
 def _value(cell: str, column: sa.Column[Any]) -> Any:
@@ -194,7 +191,9 @@ class _Parquet(Sink):
         self._waiting: dict[Path, list[Row]] = defaultdict(list)
         self._count = 0
         self._parts: dict[Path, int] = defaultdict(int)
-        self._names = [name for name in table.columns.keys() if not (of_records and name == "tenant")]
+        self._names = [
+            column.name for column in table.columns if not (of_records and column.name == "tenant")
+        ]
         types = {name: _arrow_type(self._arrow, table.columns[name]) for name in self._names}
         self._schema = self._arrow.schema(list(types.items()))
         self._times = [
@@ -219,17 +218,13 @@ class _Parquet(Sink):
     def _flush(self) -> None:
         for folder, rows in self._waiting.items():
             folder.mkdir(parents=True, exist_ok=True)
-            columns = [[row.get(name) for row in rows] for name in self._names]
-            made = self._arrow.Table.from_arrays(
-                [
-                    self._arrow.array(column, type=field.type)
-                    for column, field in zip(columns, self._schema, strict=True)
-                ],
-                schema=self._schema,
-            )
-            self._arrow.parquet.write_table(
-                made, folder / f"part-{self._parts[folder]:05}.parquet", compression="zstd"
-            )
+            columns = [
+                self._arrow.array([row.get(field.name) for row in rows], type=field.type)
+                for field in self._schema
+            ]
+            made = self._arrow.Table.from_arrays(columns, schema=self._schema)
+            path = folder / f"part-{self._parts[folder]:05}.parquet"
+            self._arrow.parquet.write_table(made, path, compression="zstd")
             self._parts[folder] += 1
         self._waiting.clear()
         self._count = 0

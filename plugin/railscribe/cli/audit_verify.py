@@ -50,7 +50,7 @@ def verify(
     database_url: options.DatabaseUrl = None,
     as_json: options.Json = False,
 ) -> None:
-    """Check the whole database, or an export, against its chain of signed checkpoints; exit 1 where anything is not as attested."""
+    """Check a database or an export against its chain of signed checkpoints; exit 1 where it is not as attested."""
     url = options.settings_from(database_url=database_url).database_url
     trusted = [read_public(path) for path in public_key or ()]
     with _progress(hidden=as_json) as told:
