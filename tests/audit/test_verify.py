@@ -29,7 +29,7 @@ from railscribe.audit.verify import verify_database
 from railscribe.values import Record
 
 RecordFactory = Callable[..., Record]
-Forge = Callable[[sqlite3.Connection], None]
+Forge = Callable[[sqlite3.Connection], object]
 
 _quick = settings(
     deadline=None,
@@ -179,8 +179,6 @@ def test_any_row_taken_out_is_found(sealed: Path, data: st.DataObject) -> None:
     report = forged(sealed, forge)
     if table == "signing_keys":
         assert "key_missing" in report.failed
-    elif table == "checkpoints" and hit[0]["number"] == 5:
-        assert not report.ok or report.as_json()["completeness"]["open_writers"]
     else:
         assert_named(report, table, hit[0])
 
@@ -404,7 +402,7 @@ def test_a_lost_key_is_believed_by_whoever_trusts_the_new_one(
 )
 def test_content_that_is_another_s_is_found(sealed: Path, forgery: str, code: str) -> None:
     """Content is what its record commits to, or is named with its record."""
-    report = forged(sealed, lambda connection: connection.execute(forgery) and None)
+    report = forged(sealed, lambda connection: connection.execute(forgery))
 
     assert set(report.failed) == {code}
     assert {failure.place["kind"] for failure in report.failures} <= {"record", "late_trace"}
@@ -413,7 +411,7 @@ def test_content_that_is_another_s_is_found(sealed: Path, forgery: str, code: st
 
 def test_erased_content_is_no_failure(sealed: Path) -> None:
     """What was erased is counted, and what attests it still verifies."""
-    report = forged(sealed, lambda connection: connection.execute("DELETE FROM contents") and None)
+    report = forged(sealed, lambda connection: connection.execute("DELETE FROM contents"))
 
     assert (report.ok, report.contents) == (True, {"erased": 38})
 

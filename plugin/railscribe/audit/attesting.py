@@ -2,7 +2,7 @@
 
     attestation.begin(doing)                             # before a transaction that writes
     with attestation.tentative(), engine.begin() as connection:
-        attestation.attest(connection, batch)            # its first statements
+        attestation.attest(connection, batch, …)         # its first statements
         ...                                              # the evidence of the batch
     attestation.committed()
 
@@ -30,8 +30,10 @@ from railscribe.audit import keys, tables
 from railscribe.audit.anchors import Anchors
 from railscribe.audit.chain.checkpoint import Reason
 from railscribe.audit.database import reading, translated, writing
+from railscribe.audit.inserting import insert
 from railscribe.audit.rows import Rows
 from railscribe.audit.sealing import Sealer, last_checkpoint, signs_next
+from railscribe.audit.stored import Stored
 from railscribe.errors import AuditError
 
 logger = logging.getLogger(__name__)
@@ -57,11 +59,18 @@ class Attestation:
         self._seal_every_s = seal_every_s
         self._anchors = anchors or Anchors()
         self.sealer: Sealer | None = None
+        self._left: list[str] = []
+        """Writers that this process gave up: nobody knows which of their last places are taken."""
 
     @property
     def is_open(self) -> bool:
         """Whether there was an entry that was not followed by a closing checkpoint."""
         return self.sealer is not None and self.sealer.is_open
+
+    @property
+    def writer(self) -> str:
+        """The writer's name; empty before its first entry."""
+        return "" if self.sealer is None else self.sealer.writer_id
 
     def begin(self, doing: str) -> None:
         """Be ready for a transaction that writes (rules 2 and 3).
@@ -78,6 +87,7 @@ class Attestation:
             keys.load_or_create(self._key_path, signs=signs_next(last) if last else None),
             seal_every_s=self._seal_every_s,
             tell=self._anchors.take_failures,
+            left=self._left,
         )
         self._adopt(sealer, doing)
         self.sealer = sealer
@@ -101,8 +111,10 @@ class Attestation:
         with self.sealer.tentative():
             yield
 
-    def attest(self, connection: sa.Connection, batch: Sequence[Rows]) -> None:
+    def attest(self, connection: sa.Connection, batch: Sequence[Rows], stored: Sequence[Stored]) -> None:
         """Give each entry of *batch* its place, before its evidence is inserted, and seal what is due.
+
+        *stored* are their rows in canonical form.
 
         Raises:
             AuditError: an entry cannot be placed, or the chain not be gone on with.
@@ -112,16 +124,24 @@ class Attestation:
         if not batch:
             return
         self.sealer.enter(connection, now())
-        connection.execute(sa.insert(tables.entries), [self.sealer.place(rows) for rows in batch])
+        insert(connection, tables.entries, list(map(self.sealer.place, batch, stored)))
 
     def seal(self, connection: sa.Connection, reason: Reason) -> None:
         """Make a checkpoint, in a transaction of its own; nothing happens before there was an entry."""
         if self.sealer is not None and self.sealer.is_open:
             self.sealer.seal(connection, reason, now())
 
-    def due(self) -> bool:
-        """Return whether a checkpoint should be made although nothing is appended."""
-        return self.sealer is not None and self.sealer.is_open and self.sealer.due(now())
+    def due_s(self) -> float:
+        """Return after how many seconds a checkpoint should be made although nothing is appended."""
+        if self.sealer is None or not self.sealer.is_open:
+            return float("inf")
+        return self.sealer.due_s(now())
+
+    def doubt(self) -> None:
+        """Go on as another writer: a commit's end was not heard of. What this one left is sealed as it lies."""
+        if self.sealer is not None:
+            self._left.append(self.sealer.writer_id)
+            self.sealer = None
 
     def committed(self) -> None:
         """Carry outside what was sealed (rule 4). Call it after a commit."""

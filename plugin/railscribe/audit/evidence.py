@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from railscribe.audit import tables
-from railscribe.audit.chain.canonical import entry_bytes, row_text
+from railscribe.audit.chain.canonical import entry_bytes
 from railscribe.audit.rows import EntryKind
 from railscribe.audit.stored import Reader, time_for, time_of_sqlite, utc_text
 
@@ -258,7 +258,7 @@ def bytes_of_rows(kind: str, rows: RowsByTable) -> bytes:
         ValueError: a value is in no form that was ever stored.
     """
     try:
-        return entry_bytes(kind, {name: [row_text(row) for row in some] for name, some in rows.items()})
+        return entry_bytes(kind, rows)
     except TypeError:
         raise ValueError("not a value as it is stored") from None
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -27,14 +27,15 @@ SILENT = 5
 _LEAST_SILENCE_S = 300
 
 
-def dead_writers(connection: sa.Connection, now: datetime) -> list[str]:
-    """Return the writers that have not ended and are dead (rule 1)."""
+def dead_writers(connection: sa.Connection, now: datetime, known: Sequence[str] = ()) -> list[str]:
+    """Return the writers that have not ended and are dead (rule 1), or *known* to be."""
     ended = sa.select(tables.checkpoints.c.ends).where(tables.checkpoints.c.ends.is_not(None))
     left = sa.select(tables.writers).where(tables.writers.c.id.not_in(ended))
     return [
         writer["id"]
         for writer in connection.execute(left).mappings().all()
-        if _is_dead(connection, dict(writer), now) and try_writer(connection, writer["id"])
+        if (writer["id"] in known or _is_dead(connection, dict(writer), now))
+        and try_writer(connection, writer["id"])
     ]
 
 

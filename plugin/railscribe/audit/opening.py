@@ -19,6 +19,10 @@ def open_store(settings: Settings) -> AuditStore:
     return AuditStore.open(
         settings.database_url,
         keep_images=settings.keep_images,
+        wait_for=settings.wait_for,
+        spool_dir=settings.spool_dir,
+        spool_max_mb=settings.spool_max_mb,
+        fail_open=settings.on_audit_failure == "open",
         signing_key=settings.signing_key,
         seal_every_s=settings.seal_every_s,
         anchors=Anchors(file=settings.anchor_file, command=settings.anchor_command, url=settings.anchor_url),

@@ -19,7 +19,8 @@ Rules
    still descend from the last one this writer knew.
 5. A writer that was killed is brought to its end by the next that comes: its entries are sealed as they lie. It is
    dead when its process is gone from this machine, or when it was silent five times as long as it promised. Should it
-   live after all, the database refuses its entries into sealed segments, and it begins anew.
+   live after all, the database refuses its entries into sealed segments, and it begins anew. So is one that the own
+   process gave up (*left*): it knows that nothing more will come of it.
 6. Evidence from before there was a chain is taken in before the first ``opened``, and never after.
 """
 
@@ -28,7 +29,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -44,7 +45,7 @@ from railscribe.audit.contents import Row, iso
 from railscribe.audit.leftovers import class_of, dead_writers, entries_left, older_evidence, silence_s
 from railscribe.audit.locks import hold_writer, take_chain
 from railscribe.audit.rows import Rows, railscribe_version
-from railscribe.audit.stored import bytes_of
+from railscribe.audit.stored import Stored, bytes_of
 from railscribe.errors import AuditError, ChainError, SigningKeyError
 
 SEGMENT = 10_000
@@ -92,6 +93,7 @@ class Sealer:
         writer_id: str | None = None,
         *,
         seal_every_s: float = 60.0,
+        left: Sequence[str] = (),
         tell: Callable[[], Any] = lambda: None,
     ) -> None:
         """*tell* gives what failed of anchoring since it was last asked, for the next checkpoint to say."""
@@ -100,6 +102,7 @@ class Sealer:
         self._lost: str | None = None
         """The key that was lost, while its successor takes over."""
         self.seal_every_s = seal_every_s
+        self._left = left
         self._state = _State(writer=writer_id or new_writer_id())
 
     @property
@@ -148,6 +151,13 @@ class Sealer:
             return self._state.is_open
         return not at <= now < at + timedelta(seconds=self.seal_every_s)
 
+    def due_s(self, now: datetime) -> float:
+        """Return after how many seconds one is due."""
+        at = self._state.sealed_at
+        if at is None or self.due(now):
+            return 0.0
+        return (at + timedelta(seconds=self.seal_every_s) - now).total_seconds()
+
     def enter(self, connection: sa.Connection, now: datetime) -> None:
         """Do what comes before entries are placed: begin or go on as this writer, and seal what is due (rule 3).
 
@@ -169,20 +179,21 @@ class Sealer:
             self.seal(connection, Reason.SCHEDULED, now)
         hold_writer(connection, self._state.writer)
 
-    def place(self, rows: Rows) -> Row:
-        """Return the row of ``entries`` for *rows*, in a transaction that was entered.
+    def place(self, rows: Rows, stored: Stored | None = None) -> Row:
+        """Return the row of ``entries`` for *rows*, in canonical form, in a transaction that was entered.
+
+        Their rows in canonical form may be at hand.
 
         Raises:
             AuditError: a value in it is no finite number.
         """
         try:
-            data = bytes_of(rows)
+            data = bytes_of(rows, stored)
         except ValueError:
             raise AuditError("A number in it is not a number, and cannot be kept.") from None
-        at = rows.at.astimezone(timezone.utc)
-        retention_class = tables.storable(rows.retention_class)
-        placed = self._place(leaf_hash(data), iso(at), retention_class)
-        return {"at": at, "kind": rows.kind.value, "id": rows.id, **placed}
+        at = iso(rows.at.astimezone(timezone.utc))
+        placed = self._place(leaf_hash(data), at, tables.storable(rows.retention_class))
+        return {"at": at, "kind": rows.kind.value, "id": tables.storable(rows.id), **placed}
 
     def _place(self, leaf: bytes, at: str, retention_class: str) -> Row:
         """Give *leaf* its place among entries of its class and month (rule 2)."""
@@ -390,7 +401,7 @@ class Sealer:
     def recover(self, connection: sa.Connection, now: datetime) -> int:
         """Bring writers to their end that died before they could (rule 5); return how many."""
         take_chain(connection)
-        dead = dead_writers(connection, now)
+        dead = dead_writers(connection, now, self._left)
         for writer in dead:
             segments = [self._as_it_lies(connection, *left) for left in entries_left(connection, writer)]
             self._link(connection, Reason.RECOVERED, now, segments, writer, ends=writer)

@@ -6,42 +6,47 @@
 
 Rules
 
-1. ``append`` returns when the record is durable: committed, and flushed to the disk by the database.
+1. ``append`` returns when the record is durable, or at the stage that was asked for (docs/audit-store.md): what
+   several threads and tasks append at once is committed together.
 2. A record is appended whole or not at all.
 3. Opening checks the revision. It never creates a database and never upgrades one.
-4. Every method may be called from any thread. None is asynchronous: await them on a thread.
+4. Every method may be called from any thread. But for ``append_async`` none is asynchronous: await them on a thread.
+5. Closing keeps what is queued; so does the end of the process. After a fork, parent and child both go on.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from typing_extensions import Self
 
 from railscribe.audit.anchors import Anchors
 from railscribe.audit.attesting import SEAL_EVERY_S, Attestation
 from railscribe.audit.chain.checkpoint import Reason
-from railscribe.audit.database import open_engine, parse_url, reading, translated, writing
+from railscribe.audit.database import open_engine, parse_url, reading, translated
+from railscribe.audit.keeper import Keeper
+from railscribe.audit.ledger import Ledger
 from railscribe.audit.reading import find, latest_probes, list_records, whole
 from railscribe.audit.revision import require_head
 from railscribe.audit.rows import Rows, late_rows, probe_rows, rows_of
+from railscribe.audit.spool import Spool, folder_for
 from railscribe.audit.summaries import Progress, Summarised, differences, rebuild, summarise
-from railscribe.errors import AuditError, UsageError
-from railscribe.values import EngineInfo, LateTrace, Outcome, Probe, Record
-
-logger = logging.getLogger(__name__)
+from railscribe.audit.writer import Writer
+from railscribe.errors import UsageError
+from railscribe.values import EngineInfo, LateTrace, Outcome, Probe, Record, Stage
 
 _READING = "Reading records"
+_APPENDING = "Appending a record"
 KEEP_CHARS = 100_000
 """Of each text this much is kept; evidence covers the whole."""
 
@@ -54,21 +59,29 @@ class AuditStore:
         engine: sa.Engine,
         url: URL,
         *,
-        retention_class: str,
-        keep_chars: int,
-        keep_images: bool,
-        attestation: Attestation,
+        retention_class: str = "default",
+        keep_chars: int = KEEP_CHARS,
+        keep_images: bool = False,
+        wait_for: Stage = Stage.DURABLE,
+        spool: Spool | None = None,
+        fail_open: bool = False,
+        signing_key: Path | None = None,
+        seal_every_s: float = SEAL_EVERY_S,
+        anchors: Anchors | None = None,
     ) -> None:
+        self.wait_for = wait_for
+        """The stage that an append waits for where its caller names none."""
+        self.spool = spool
         self._engine = engine
         self._url = url
         self._retention_class = retention_class
         self._keep_chars = keep_chars
         self._keep_images = keep_images
-        self._known: set[tuple[str, str]] = set()
-        """Shared rows known to be committed: they cannot be changed or deleted, so it stays true."""
-        # One transaction that writes at a time: places in the chain are given one after the other.
-        self._turn = Lock()
-        self._attestation = attestation
+        self._fail_open = fail_open
+        self._signing_key = signing_key
+        self._seal_every_s = seal_every_s
+        self._anchors = anchors
+        self._begin()
 
     @classmethod
     def open(
@@ -78,11 +91,18 @@ class AuditStore:
         retention_class: str = "default",
         keep_chars: int = KEEP_CHARS,
         keep_images: bool = False,
+        wait_for: Stage = Stage.DURABLE,
+        spool_dir: Path | None = None,
+        spool_max_mb: int = 1024,
+        fail_open: bool = False,
         signing_key: Path | None = None,
         seal_every_s: float = SEAL_EVERY_S,
         anchors: Anchors | None = None,
     ) -> Self:
         """Open the audit database at *url*, which must exist at the right revision (rule 3).
+
+        Where *spool_dir* is given, entries wait in it while the database takes none. *fail_open* lets appends
+        return although neither took them.
 
         Raises:
             SchemaRevisionError: it does not exist or is at another revision; the hint is the command to run.
@@ -98,30 +118,90 @@ class AuditStore:
         except BaseException:
             engine.dispose()
             raise
+        spool = (
+            Spool(folder_for(parsed, spool_dir), max_bytes=spool_max_mb * 1_000_000)
+            if spool_dir is not None and spool_max_mb
+            else None
+        )
         return cls(
             engine,
             parsed,
             retention_class=retention_class,
             keep_chars=keep_chars,
             keep_images=keep_images,
-            attestation=Attestation(
-                engine, parsed, signing_key=signing_key, seal_every_s=seal_every_s, anchors=anchors
-            ),
+            wait_for=wait_for,
+            spool=spool,
+            fail_open=fail_open,
+            signing_key=signing_key,
+            seal_every_s=seal_every_s,
+            anchors=anchors,
         )
 
-    def append(self, record: Record) -> None:
-        """Make *record* durable (rules 1 and 2).
+    def _begin(self) -> None:
+        """Take what a process needs of its own (rule 5)."""
+        attestation = Attestation(
+            self._engine,
+            self._url,
+            signing_key=self._signing_key,
+            seal_every_s=self._seal_every_s,
+            anchors=self._anchors,
+        )
+        self._ledger = Ledger(self._engine, self._url, attestation)
+        self._keeper = Keeper(self._ledger, self.spool, fail_open=self._fail_open)
+        self._writer = Writer(self._keeper)
+        # The end of the process closes what nobody closed.
+        self._closing = weakref.finalize(self, _close, self._writer, self._engine)
+        _open_stores.add(self)
+
+    def pause(self) -> None:
+        """Be still while the process forks (rule 5)."""
+        self._ledger.pause()
+
+    def resume(self) -> None:
+        """Go on after a fork, in the parent."""
+        self._ledger.resume()
+
+    def begin_in_child(self) -> None:
+        """Leave the parent its connections, its queue and its spool file."""
+        was_still = self._ledger.is_still
+        self._closing.detach()
+        _of_parent.append(self._engine.pool)
+        self._engine.dispose(close=False)
+        if self.spool is not None:
+            self.spool.close()
+        self._begin()
+        if not was_still:
+            self._ledger.refuse()
+
+    def append(self, record: Record, *, wait: Stage | None = None) -> None:
+        """Append *record* and return when it has reached *wait*, or else the store's ``wait_for`` (rules 1 and 2).
 
         Raises:
-            AuditError: it could not be made durable; nothing of it was kept.
+            AuditError: it was not kept.
         """
-        rows = rows_of(
-            record,
-            retention_class=self._retention_class,
-            keep_chars=self._keep_chars,
-            keep_images=self._keep_images,
-        )
-        self.append_rows([rows], "Appending a record")
+        rows = self._rows_of(record)
+        self._writer.submit(lambda: rows, _APPENDING, wait or self.wait_for).result()
+
+    async def append_async(self, record: Record, *, wait: Stage | None = None) -> None:
+        """Append as :meth:`append` does, on an event loop: no thread waits for it, and no loop is blocked.
+
+        Once begun it is finished, whoever stops waiting for it.
+
+        Raises:
+            AuditError: it was not kept.
+        """
+        make = partial(self._rows_of, record)
+        await (await self._writer.submit_async(make, _APPENDING, wait or self.wait_for))
+
+    def _rows_of(self, record: Record) -> list[Rows]:
+        return [
+            rows_of(
+                record,
+                retention_class=self._retention_class,
+                keep_chars=self._keep_chars,
+                keep_images=self._keep_images,
+            )
+        ]
 
     def append_late_trace(self, late: LateTrace) -> None:
         """Make durable what became of a record's deferred reasoning, once for each record.
@@ -203,16 +283,12 @@ class AuditStore:
             return list(result.keys()), rows
 
     def append_rows(self, batch: Sequence[Rows], doing: str) -> None:
-        """Insert *batch* in one transaction, committed; for this package's other modules.
+        """Make *batch* durable, all or none, in its turn; for this package's other modules.
 
         Raises:
             AuditError: about *doing*, where it could not be made durable; nothing of it was kept.
         """
-        with self.transaction(doing, write=True) as connection:
-            for rows in batch:
-                self.insert(connection, rows)
-        for rows in batch:
-            self._known.update((table.name, row["digest"]) for table, row in rows.shared.items())
+        self._writer.submit(lambda: batch, doing, Stage.DURABLE).result()
 
     @contextmanager
     def transaction(
@@ -220,47 +296,41 @@ class AuditStore:
     ) -> Iterator[sa.Connection]:
         """Give this package's other modules a transaction, committed at its end, which only reads without *write*.
 
-        With *snapshot* all of it sees the same state.
+        One that writes is for what has to read before it inserts. It takes its turn with the writer, and does not
+        wait in the spool: where the database is away, it fails.
+
+        With *snapshot*, one that reads sees the same state throughout.
 
         Raises:
             AuditError: about *doing*, where the database failed.
         """
-        if not write:
-            engine = reading(self._engine)
-            if snapshot and engine.dialect.name == "postgresql":  # on SQLite every transaction does
-                engine = engine.execution_options(isolation_level="REPEATABLE READ")
-            with translated(self._url, doing), engine.begin() as connection:
-                yield connection
-            return
-        with self._turn:
-            self._attestation.begin(doing)
-            with (
-                self._attestation.tentative(),
-                translated(self._url, doing),
-                writing(self._engine).begin() as connection,
-            ):
-                yield connection
-            self._attestation.committed()
+        ledger = self._ledger
+        with ledger.writing(doing) if write else ledger.reading(doing, snapshot=snapshot) as connection:
+            yield connection
 
     def insert(self, connection: sa.Connection, rows: Rows) -> None:
         """Insert *rows* in a transaction of :meth:`transaction`; shared ones that are there are left as they are."""
-        self._attestation.attest(connection, [rows])
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        for table, row in rows.shared.items():
-            if (table.name, row["digest"]) not in self._known:
-                connection.execute(dialect.insert(table).on_conflict_do_nothing(), row)
-        for table, own in rows.own.items():
-            if own:
-                connection.execute(sa.insert(table), own)
+        self._ledger.insert(connection, [rows])
 
-    def seal(self, reason: Reason = Reason.REQUESTED) -> None:
+    def replay(self) -> int:
+        """Bring in what writers that died left in the spool; return how many entries that were not there yet.
+
+        Raises:
+            AuditError: the database could not be written to, or the spool not be read; what is left waits.
+        """
+        if self.spool is None:
+            return 0
+        # A keeper of its own: the writer's is its thread's.
+        spool = Spool(self.spool.folder, max_bytes=0)
+        return Keeper(self._ledger, spool, fail_open=False).replay()
+
+    def seal(self) -> None:
         """Put all that was appended under a signed checkpoint.
 
         Raises:
             AuditError: it could not be made; what was appended stays, and is sealed later.
         """
-        with self.transaction("Sealing", write=True) as connection:
-            self._attestation.seal(connection, reason)
+        self._ledger.seal(Reason.REQUESTED)
 
     def summarise(self, *, anew: bool = False, progress: Progress = lambda done, total: None) -> Summarised:
         """Sum up what is under checkpoints, so that views over days answer at once; *anew*: all of it.
@@ -281,30 +351,46 @@ class AuditStore:
 
     @contextmanager
     def _summing(self, *, write: bool = False) -> Iterator[sa.Connection]:
-        """Give a transaction without a place in the chain: sums are no evidence."""
-        engine = writing(self._engine) if write else reading(self._engine)
-        with (
-            self._turn if write else nullcontext(),
-            translated(self._url, "Summarising"),
-            engine.begin() as connection,
-        ):
+        ledger, doing = self._ledger, "Summarising"
+        with ledger.tending(doing) if write else ledger.reading(doing) as connection:
             yield connection
 
     def close(self) -> None:
-        """Seal what was appended, and let go of the database. Calling it twice is harmless."""
-        if self._attestation.is_open:
-            try:
-                self.seal(Reason.CLOSED)
-            except AuditError as error:  # the next writer does it
-                logger.warning("the audit store was closed without a checkpoint (%s)", type(error).__name__)
-        self._attestation.close()
-        self._engine.dispose()
+        """Keep what is queued and let go of the database (rule 5). Calling it twice is harmless."""
+        self._closing()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+# Whoever forks takes all stores along (rule 5).
+_open_stores: weakref.WeakSet[AuditStore] = weakref.WeakSet()
+_of_parent: list[object] = []
+"""Connections that a child of a fork must neither use nor close: kept, so that nothing closes them."""
+
+
+def _close(writer: Writer, engine: sa.Engine) -> None:
+    writer.close()
+    engine.dispose()
+
+
+def _at_fork(what: Callable[[AuditStore], None]) -> Callable[[], None]:
+    def each() -> None:
+        for store in list(_open_stores):
+            what(store)
+
+    return each
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_at_fork(AuditStore.pause),
+        after_in_parent=_at_fork(AuditStore.resume),
+        after_in_child=_at_fork(AuditStore.begin_in_child),
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -30,6 +30,8 @@ _ESCAPED = re.compile("␚([0-9A-F]{4})")
 
 def storable(text: str) -> str:
     """Return *text* as it is stored (rule 5)."""
+    if text.isascii() and "\x00" not in text:  # nearly all is, and this is asked of every text
+        return text
     return _UNSTORABLE.sub(lambda match: f"␚{ord(match.group()):04X}", text)
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from railscribe.audit import open_store
 from railscribe.cli import audit_export, audit_key, audit_summarise, audit_verify, options
+from railscribe.cli.audit_spool import spool
 from railscribe.values import Outcome
 
 app = typer.Typer(help="What was decided.", no_args_is_help=True, rich_markup_mode=None)
@@ -21,6 +22,7 @@ app.command("export")(audit_export.export)
 app.command("verify")(audit_verify.verify)
 app.command("receipt")(audit_verify.receipt)
 app.command("verify-receipt")(audit_verify.verify_receipt)
+app.command("spool")(spool)
 app.add_typer(audit_key.app, name="key")
 
 
