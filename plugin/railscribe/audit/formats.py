@@ -27,7 +27,6 @@ from urllib.parse import quote, unquote
 import sqlalchemy as sa
 
 from railscribe.audit import tables
-from railscribe.audit.chain.canonical import row_text
 from railscribe.errors import MissingExtraError
 
 Row = dict[str, Any]
@@ -105,7 +104,11 @@ class _JsonLines(_Text):
 
     def write(self, row: Row, tenant: str | None) -> None:
         del tenant
-        self._file.write(row_text(row) + "\n")
+        self._file.write(_line(row))
+
+
+def _line(row: Row) -> str:
+    return json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n"
 
 
 def _read_json_lines(folder: Path, table: sa.Table) -> Iterator[Row]:
