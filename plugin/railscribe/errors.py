@@ -74,6 +74,14 @@ class SchemaRevisionError(AuditError):
     """The audit database is not at the revision this version of Railscribe works with."""
 
 
+class ContentKeyError(AuditError):
+    """A key that content is encrypted under could not be wrapped or unwrapped."""
+
+
+class HeldError(RailscribeError):
+    """A legal hold forbids to erase or prune this."""
+
+
 class TagMovedError(RailscribeError):
     """The tag points elsewhere than was expected."""
 

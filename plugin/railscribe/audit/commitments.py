@@ -25,10 +25,13 @@ def new_salt() -> str:
 
 def commit(kind: str, salt: str, content: str) -> str:
     """Return the commitment to *content* of *kind* under *salt*, a hex string (rules 1 and 2)."""
-    digest = hashlib.sha256()
-    for part in (_DOMAIN, kind.encode(), bytes.fromhex(salt), content.encode("utf-8", "surrogatepass")):
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()
+    parts = (_DOMAIN, kind.encode(), bytes.fromhex(salt), content.encode("utf-8", "surrogatepass"))
+    return hashlib.sha256(frames(*parts)).hexdigest()
+
+
+def frames(*parts: bytes) -> bytes:
+    """Return *parts* so that no two lists of them read the same (rule 1)."""
+    return b"".join(len(part).to_bytes(8, "big") + part for part in parts)
 
 
 def verify(commitment: str, kind: str, salt: str, content: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from railscribe.audit.keeping import Keeping
 from railscribe.audit.store import AuditStore
 from railscribe.settings import Settings
 
@@ -13,6 +14,8 @@ def open_store(settings: Settings) -> AuditStore:
         SchemaRevisionError: it does not exist or is at another revision; the hint is the command to run.
         AuditError: it cannot be reached or read.
         SettingsError: its URL is none of a database that the store runs on.
-        MissingExtraError: the PostgreSQL driver is not installed.
+        MissingExtraError: the PostgreSQL driver is not installed, or what redacts.
     """
-    return AuditStore.open(settings.database_url, keep_images=settings.keep_images)
+    return AuditStore.open(
+        settings.database_url, keep_images=settings.keep_images, keeping=Keeping.of(settings)
+    )

@@ -28,6 +28,7 @@ import sqlalchemy as sa
 
 from railscribe.audit import tables
 from railscribe.audit.contents import Content, Row
+from railscribe.audit.forms import PLAIN, Treatment
 from railscribe.audit.pictures import image_rows
 from railscribe.values import (
     Category,
@@ -54,6 +55,9 @@ class EntryKind(str, Enum):
     PROBE = "probe"
     POLICY_REGISTRATION = "policy_registration"
     POLICY_MOVE = "policy_move"
+    ERASURE = "erasure"
+    HOLD = "hold"
+    PRUNE = "prune"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +73,17 @@ class Rows:
     own: dict[sa.Table, list[Row]]
 
 
-def rows_of(record: Record, *, retention_class: str, keep_chars: int, keep_images: bool = False) -> Rows:
-    """Return the rows of *record*; of each text the first *keep_chars* characters are kept."""
+def rows_of(
+    record: Record,
+    *,
+    retention_class: str,
+    keep_chars: int,
+    keep_images: bool = False,
+    treatment: Treatment = PLAIN,
+) -> Rows:
+    """Return the rows of *record*; of each text the first *keep_chars* characters are kept, as *treatment* keeps them."""
     key: Row = {"checked_at": record.checked_at, "record_id": record.id}
-    content = Content(key, keep_chars)
+    content = Content(key, keep_chars, treatment)
     images = list(image_rows(record, key, content, keep_images=keep_images))
     rendering = record.rendering
     engine_digest = fingerprint(record.engine)
@@ -85,13 +96,14 @@ def rows_of(record: Record, *, retention_class: str, keep_chars: int, keep_image
         },
         tables.policy_texts: {"digest": rendering.text_digest, "text": rendering.text},
         tables.engines: {"digest": engine_digest, **asdict(record.engine)},
+        **_key(treatment),
     }
     evidence: Row = {
         "checked_at": record.checked_at,
         "id": record.id,
         **{name: getattr(record.identity, name) for name in ("tenant", "session", "request", "subject")},
         "retention_class": retention_class,
-        "content_mode": "full",
+        "content_mode": treatment.mode.value,
         "railscribe_version": railscribe_version(),
         "direction": record.direction.value,
         "rail": record.rail,
@@ -112,15 +124,16 @@ def rows_of(record: Record, *, retention_class: str, keep_chars: int, keep_image
         tables.record_pieces: [
             _piece(piece, place, key, content) for place, piece in enumerate(record.pieces)
         ],
+        tables.record_kept: content.kept,
         tables.contents: content.rows,
     }
     return Rows(kind=EntryKind.RECORD, at=record.checked_at, id=record.id, shared=shared, own=own)
 
 
-def late_rows(late: LateTrace, *, keep_chars: int) -> Rows:
+def late_rows(late: LateTrace, *, keep_chars: int, treatment: Treatment = PLAIN) -> Rows:
     """Return the rows of *late*, which lie beside those of its record."""
     key: Row = {"checked_at": late.checked_at, "record_id": late.record_id}
-    content = Content(key, keep_chars)
+    content = Content(key, keep_chars, treatment)
     trace, reply = (getattr(late.verdict, what, None) for what in ("trace", "reply"))
     evidence: Row = {
         **key,
@@ -142,9 +155,18 @@ def late_rows(late: LateTrace, *, keep_chars: int) -> Rows:
         kind=EntryKind.LATE_TRACE,
         at=late.checked_at,
         id=late.record_id,
-        shared={},
-        own={tables.late_traces: [evidence], tables.contents: content.rows},
+        shared=_key(treatment),
+        own={
+            tables.late_traces: [evidence],
+            tables.late_kept: content.kept,
+            tables.contents: content.rows,
+        },
     )
+
+
+def _key(treatment: Treatment) -> dict[sa.Table, Row]:
+    """Return the row of the key that content is encrypted under, where the database may not have it yet."""
+    return {tables.subject_keys: dict(treatment.key_row)} if treatment.key_row else {}
 
 
 def probe_rows(probe: Probe) -> Rows:

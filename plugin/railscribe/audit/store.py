@@ -27,7 +27,8 @@ from sqlalchemy.engine import URL
 from typing_extensions import Self
 
 from railscribe.audit.database import open_engine, parse_url, reading, translated, writing
-from railscribe.audit.reading import find, latest_probes, list_records, whole
+from railscribe.audit.keeping import Keeping, find_key
+from railscribe.audit.reading import find, latest_probes, list_records, whole, whose
 from railscribe.audit.revision import require_head
 from railscribe.audit.rows import Rows, late_rows, probe_rows, rows_of
 from railscribe.errors import UsageError
@@ -42,11 +43,11 @@ class AuditStore:
     """Keeps records in one audit database; safe to use from several threads."""
 
     def __init__(
-        self, engine: sa.Engine, url: URL, *, retention_class: str, keep_chars: int, keep_images: bool
+        self, engine: sa.Engine, url: URL, *, keeping: Keeping, keep_chars: int, keep_images: bool
     ) -> None:
         self._engine = engine
         self._url = url
-        self._retention_class = retention_class
+        self._keeping = keeping
         self._keep_chars = keep_chars
         self._keep_images = keep_images
         self._known: set[tuple[str, str]] = set()
@@ -65,6 +66,7 @@ class AuditStore:
         retention_class: str = "default",
         keep_chars: int = KEEP_CHARS,
         keep_images: bool = False,
+        keeping: Keeping | None = None,
     ) -> Self:
         """Open the audit database at *url*, which must exist at the right revision (rule 3).
 
@@ -85,7 +87,7 @@ class AuditStore:
         return cls(
             engine,
             parsed,
-            retention_class=retention_class,
+            keeping=keeping or Keeping(retention_class=retention_class),
             keep_chars=keep_chars,
             keep_images=keep_images,
         )
@@ -96,13 +98,29 @@ class AuditStore:
         Raises:
             AuditError: it could not be made durable; nothing of it was kept.
         """
-        rows = rows_of(
+        self.append_rows([self._rows_of(record)], "Appending a record")
+
+    def _rows_of(self, record: Record) -> Rows:
+        policy = record.rendering.policy_name
+        return rows_of(
             record,
-            retention_class=self._retention_class,
+            retention_class=self._keeping.class_for(record.identity.tenant, policy),
             keep_chars=self._keep_chars,
             keep_images=self._keep_images,
+            treatment=self._keeping.treatment(record.identity, policy, record.id, self._find_key),
         )
-        self.append_rows([rows], "Appending a record")
+
+    def _late_rows_of(self, late: LateTrace) -> Rows:
+        identity, policy = late.identity, late.policy
+        if identity is None or policy is None:
+            with self.transaction(_READING) as connection:
+                identity, policy = whose(connection, (late.checked_at, late.record_id))
+        treatment = self._keeping.treatment(identity, policy, late.record_id, self._find_key, is_late=True)
+        return late_rows(late, keep_chars=self._keep_chars, treatment=treatment)
+
+    def _find_key(self, tenant: str, subject: str | None, record_id: str | None) -> dict[str, Any] | None:
+        with self.transaction("Looking for a content key") as connection:
+            return find_key(connection, tenant, subject, record_id)
 
     def append_late_trace(self, late: LateTrace) -> None:
         """Make durable what became of a record's deferred reasoning, once for each record.
@@ -110,7 +128,7 @@ class AuditStore:
         Raises:
             AuditError: it could not be made durable; nothing of it was kept.
         """
-        self.append_rows([late_rows(late, keep_chars=self._keep_chars)], "Appending a late trace")
+        self.append_rows([self._late_rows_of(late)], "Appending a late trace")
 
     def append_probes(self, probes: Iterable[Probe]) -> None:
         """Make *probes* durable, all or none.
@@ -150,7 +168,8 @@ class AuditStore:
     def record(self, beginning: str) -> dict[str, Any]:
         """Return the one record whose id begins with *beginning*, whole: policy text, verdict, content.
 
-        Each content has a ``state``: intact (its commitment holds), truncated, erased, or altered.
+        Each content has a ``state``: intact (its commitment holds), truncated, redacted, digest, encrypted (its key
+        is not at hand), withheld, erased, or altered.
 
         Raises:
             UsageError: there is none, or more than one.
@@ -159,7 +178,7 @@ class AuditStore:
         with self.transaction(_READING) as connection:
             keys = find(connection, beginning) if beginning else []
             if len(keys) == 1:
-                return whole(connection, keys[0])
+                return whole(connection, keys[0], self._keeping.opener(connection))
         if keys:
             raise UsageError(f"More than one record's id begins with {beginning!r}.", hint="Give more of it.")
         raise UsageError(
