@@ -34,9 +34,7 @@ _WITH_BODIES = ("v_checks", "v_images", "v_late_traces")
 """Views of before that show what lies in ``contents``."""
 
 # Under what conditions a row may go. OLD is the row; the same words serve both databases.
-_ERASED = (
-    "EXISTS (SELECT 1 FROM erased_records e WHERE e.record_id = OLD.record_id AND e.checked_at = OLD.checked_at)"
-)
+_ERASED = "EXISTS (SELECT 1 FROM erased_records e WHERE e.record_id = OLD.record_id AND e.checked_at = OLD.checked_at)"
 _KEY_ERASED = "EXISTS (SELECT 1 FROM erased_keys e WHERE e.key_digest = OLD.digest)"
 
 
@@ -293,11 +291,9 @@ def _sqlite_triggers() -> list[str]:
     statements = [
         f"CREATE TRIGGER contents_no_delete BEFORE DELETE ON contents WHEN NOT {_ERASED} BEGIN {refusal} END",
         # What comes late to a record that was erased is erased as well.
-        "CREATE TRIGGER contents_stay_erased BEFORE INSERT ON contents "
-        f"WHEN NEW.kind LIKE 'late%' AND {_ERASED.replace('OLD', 'NEW')} BEGIN SELECT RAISE(IGNORE); END",
+        _stay_erased("contents", f"NEW.kind LIKE 'late%' AND {_ERASED}"),
         _no_replace("contents", ["checked_at", "record_id", "kind", "position"], refusal),
-        "CREATE TRIGGER subject_keys_stay_erased BEFORE INSERT ON subject_keys "
-        f"WHEN {_KEY_ERASED.replace('OLD', 'NEW')} BEGIN SELECT RAISE(IGNORE); END",
+        _stay_erased("subject_keys", _KEY_ERASED),
         _no_replace("subject_keys", ["digest"], "SELECT RAISE(IGNORE);"),
     ]
     for what in ("update", "delete"):
@@ -314,6 +310,11 @@ def _sqlite_triggers() -> list[str]:
     return statements
 
 
+def _stay_erased(table: str, erased: str) -> str:
+    when = erased.replace("OLD", "NEW")
+    return f"CREATE TRIGGER {table}_stay_erased BEFORE INSERT ON {table} WHEN {when} BEGIN SELECT RAISE(IGNORE); END"
+
+
 def _no_replace(table: str, key: list[str], answer: str) -> str:
     # INSERT OR REPLACE deletes the old row without asking the triggers for DELETE.
     same = " AND ".join(f"{column} = NEW.{column}" for column in key)
@@ -323,7 +324,11 @@ def _no_replace(table: str, key: list[str], answer: str) -> str:
     )
 
 
-_FUNCTIONS = ("railscribe_refuse_unless_erased", "railscribe_refuse_unless_key_erased", "railscribe_stay_erased")
+_FUNCTIONS = (
+    "railscribe_refuse_unless_erased",
+    "railscribe_refuse_unless_key_erased",
+    "railscribe_stay_erased",
+)
 
 
 def _postgresql_triggers() -> list[str]:
@@ -351,13 +356,12 @@ def _postgresql_triggers() -> list[str]:
             RETURN NEW;
         END $$
         """)
+    stay_erased = f"EXECUTE FUNCTION {_FUNCTIONS[2]}()"
     row, whole = "FOR EACH ROW", "FOR EACH STATEMENT EXECUTE FUNCTION railscribe_refuse()"
     statements += [
         f"CREATE TRIGGER contents_no_delete BEFORE DELETE ON contents {row} EXECUTE FUNCTION {_FUNCTIONS[0]}()",
-        f"CREATE TRIGGER contents_stay_erased BEFORE INSERT ON contents {row} "
-        f"WHEN (NEW.kind LIKE 'late%') EXECUTE FUNCTION {_FUNCTIONS[2]}()",
-        f"CREATE TRIGGER subject_keys_stay_erased BEFORE INSERT ON subject_keys {row} "
-        f"EXECUTE FUNCTION {_FUNCTIONS[2]}()",
+        _before_insert("contents", f"WHEN (NEW.kind LIKE 'late%') {stay_erased}"),
+        _before_insert("subject_keys", stay_erased),
         f"CREATE TRIGGER contents_no_truncate BEFORE TRUNCATE ON contents {whole}",
         f"CREATE TRIGGER subject_keys_no_truncate BEFORE TRUNCATE ON subject_keys {whole}",
     ]
@@ -374,6 +378,10 @@ def _postgresql_triggers() -> list[str]:
             )
         statements.append(f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} {whole}")
     return statements
+
+
+def _before_insert(table: str, then: str) -> str:
+    return f"CREATE TRIGGER {table}_stay_erased BEFORE INSERT ON {table} FOR EACH ROW {then}"
 
 
 def _undone(*, on_sqlite: bool) -> list[str]:

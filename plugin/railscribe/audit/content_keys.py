@@ -130,7 +130,9 @@ def read_key_file(path: Path) -> bytes:
             raise SettingsError(f"The key in {path} is open to others.", hint=f"Close it: chmod 600 {path}")
         key = bytes.fromhex(path.read_text("ascii").strip())
     except OSError as error:
-        raise SettingsError(f"The key in {path} cannot be read ({type(error).__name__}).", hint=_NEW) from error
+        raise SettingsError(
+            f"The key in {path} cannot be read ({type(error).__name__}).", hint=_NEW
+        ) from error
     except ValueError:  # neither message may show what it holds
         key = b""
     if len(key) != _LENGTH:
@@ -205,7 +207,12 @@ class SubjectKeys:
         return known
 
     def _asked(
-        self, find: Find | None, tenant: str, subject: str | None, record_id: str | None, known: DataKey | None
+        self,
+        find: Find | None,
+        tenant: str,
+        subject: str | None,
+        record_id: str | None,
+        known: DataKey | None,
     ) -> DataKey:
         """Return the key that the database holds, or a new one (rules 3 and 4)."""
         try:

@@ -13,7 +13,7 @@ from typing import Any
 
 from railscribe.audit import tables
 from railscribe.audit.commitments import commit, new_salt, verify
-from railscribe.audit.forms import PLAIN, Form, Treatment, Kept, Place, decrypted, key_of
+from railscribe.audit.forms import PLAIN, Form, Kept, Place, Treatment, decrypted, key_of
 
 Row = dict[str, Any]
 Contents = Mapping[tuple[str, int], Row]

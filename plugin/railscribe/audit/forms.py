@@ -193,7 +193,7 @@ def digest_of(key: bytes, tenant: str, kind: str, text: str) -> str:
 def key_of(body: str) -> str:
     """Return the digest of the key that the ciphertext *body* names; empty where it names none."""
     parts = body.split(":")
-    return parts[1] if len(parts) == 3 and parts[0] == _CIPHER else ""  # noqa: PLR2004 - as written above
+    return parts[1] if len(parts) == 3 and parts[0] == _CIPHER else ""
 
 
 def decrypted(key: bytes, place: Place, body: str, *, truncated: bool) -> tuple[str, str] | None:

@@ -25,7 +25,7 @@ from railscribe.audit.content_keys import (
     unwrapped,
 )
 from railscribe.audit.contents import FindKey
-from railscribe.audit.forms import PLAIN, Digested, Encrypted, Treatment, Redacted
+from railscribe.audit.forms import PLAIN, Digested, Encrypted, Redacted, Treatment
 from railscribe.audit.hooks import called
 from railscribe.audit.redaction import Redactor, open_redactor
 from railscribe.errors import ContentKeyError, SettingsError
@@ -85,6 +85,11 @@ class Keeping:
             wrapper=wrapper,
             keys=SubjectKeys(wrapper) if wrapper else None,
         )
+
+    @property
+    def asks_whose(self) -> bool:
+        """Whether it matters whose a content is."""
+        return bool(self.mode is not ContentMode.FULL or self.mode_by_tenant or self.mode_by_policy)
 
     def class_for(self, tenant: str, policy: str) -> str:
         """Return the retention class of a record (rule 1)."""

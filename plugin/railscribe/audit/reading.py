@@ -17,7 +17,7 @@ from railscribe.audit.contents import FindKey, Row, content_of, iso, opened
 from railscribe.audit.pictures import read_image
 from railscribe.audit.registrations import told_of
 from railscribe.audit.rows import fingerprint
-from railscribe.errors import UsageError
+from railscribe.errors import AuditError
 from railscribe.taxonomy import mlcommons_hazard
 from railscribe.values import EngineInfo, Identity, Outcome, Probe, ProbeName, ProbeResult
 
@@ -110,7 +110,7 @@ def whose(connection: sa.Connection, key: tuple[datetime, str]) -> tuple[Identit
     """Return of the record at *key*, which is there, on whose behalf it was made, and its policy's name.
 
     Raises:
-        UsageError: it is not there.
+        AuditError: it is not there.
     """
     records = tables.records.c
     query = sa.select(records.tenant, records.subject, tables.policies.c.name).select_from(
@@ -118,7 +118,7 @@ def whose(connection: sa.Connection, key: tuple[datetime, str]) -> tuple[Identit
     )
     row = connection.execute(query.where(records.checked_at == key[0], records.id == key[1])).first()
     if row is None:
-        raise UsageError("There is no record that this belongs to.")
+        raise AuditError("There is no record that this belongs to.")
     subject = None if row.subject is None else tables.restored(row.subject)
     return Identity(tenant=tables.restored(row.tenant), subject=subject), tables.restored(row.name)
 

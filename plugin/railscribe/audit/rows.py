@@ -81,7 +81,7 @@ def rows_of(
     keep_images: bool = False,
     treatment: Treatment = PLAIN,
 ) -> Rows:
-    """Return the rows of *record*; of each text the first *keep_chars* characters are kept, as *treatment* keeps them."""
+    """Return the rows of *record*; of each text *treatment* keeps what it does, the first *keep_chars* characters."""
     key: Row = {"checked_at": record.checked_at, "record_id": record.id}
     content = Content(key, keep_chars, treatment)
     images = list(image_rows(record, key, content, keep_images=keep_images))

@@ -31,8 +31,8 @@ from railscribe.audit.keeping import Keeping, find_key
 from railscribe.audit.reading import find, latest_probes, list_records, whole, whose
 from railscribe.audit.revision import require_head
 from railscribe.audit.rows import Rows, late_rows, probe_rows, rows_of
-from railscribe.errors import UsageError
-from railscribe.values import EngineInfo, LateTrace, Outcome, Probe, Record
+from railscribe.errors import AuditError, UsageError
+from railscribe.values import EngineInfo, Identity, LateTrace, Outcome, Probe, Record
 
 _READING = "Reading records"
 KEEP_CHARS = 100_000
@@ -112,7 +112,9 @@ class AuditStore:
 
     def _late_rows_of(self, late: LateTrace) -> Rows:
         identity, policy = late.identity, late.policy
-        if identity is None or policy is None:
+        if not self._keeping.asks_whose:
+            identity, policy = identity or Identity(), ""
+        elif identity is None or policy is None:
             with self.transaction(_READING) as connection:
                 identity, policy = whose(connection, (late.checked_at, late.record_id))
         treatment = self._keeping.treatment(identity, policy, late.record_id, self._find_key, is_late=True)
@@ -225,6 +227,29 @@ class AuditStore:
         )
         with turn, translated(self._url, doing), engine.begin() as connection:
             yield connection
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self._engine.dialect.name
+
+    @contextmanager
+    def raw(self, doing: str) -> Iterator[Any]:
+        """Give this package's other modules the driver's connection, in no transaction, for what can run in none.
+
+        Raises:
+            AuditError: about *doing*, where the database failed.
+        """
+        pooled = None
+        try:
+            with translated(self._url, doing):
+                pooled = self._engine.raw_connection()
+            yield pooled.driver_connection
+        except self._engine.dialect.loaded_dbapi.Error as error:
+            raise AuditError(f"{doing} failed ({type(error).__name__}).") from error
+        finally:
+            if pooled is not None:
+                pooled.close()
 
     def insert(self, connection: sa.Connection, rows: Rows) -> None:
         """Insert *rows* in a transaction of :meth:`transaction`; shared ones that are there are left as they are."""
