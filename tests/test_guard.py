@@ -45,6 +45,7 @@ from railscribe.values import (
     Record,
     Request,
     Side,
+    Stage,
 )
 
 PICTURE = Image(data=b"png", digest="0" * 64, media_type="image/png", width=2, height=2)
@@ -283,7 +284,7 @@ class _Full(AuditStore):
 
     def __init__(self) -> None: ...
 
-    def append(self, record: Record) -> None:
+    async def append_async(self, record: Record, *, wait: Stage | None = None) -> None:
         raise AuditError("Appending a record failed: the disk is full.")
 
 

@@ -105,8 +105,9 @@ def test_stored_words_are_pinned() -> None:
         *("modality", "too_long", "empty", "bad_image", "too_many_images"),
         "score_missing",
         *("policy_not_applicable", "no_category_scores"),
-        "not_run",
+        *("not_run", "not_recorded"),
     ]
+    assert [stage.value for stage in values.Stage] == ["accepted", "durable", "sealed"]
     assert [mode.value for mode in values.Reasoning] == ["off", "verdict", "deferred"]
     assert [review.value for review in values.Review] == [
         *("trace_contradicts", "think_disagrees", "trace_missing", "score_in_band", "score_missing"),

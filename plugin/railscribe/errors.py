@@ -74,6 +74,34 @@ class SchemaRevisionError(AuditError):
     """The audit database is not at the revision this version of Railscribe works with."""
 
 
+class DatabaseUnavailableError(AuditError):
+    """The audit database cannot be written to now: it is away, locked, full or failing."""
+
+    retryable = True
+
+
+class ReadOnlyDatabaseError(DatabaseUnavailableError):
+    """The audit database can only be read."""
+
+
+class SpoolError(AuditError):
+    """The spool, where entries wait for the database, could not be used."""
+
+
+class NotRecordedError(AuditError):
+    """Neither the audit database nor the spool took the entry, so nothing of it was kept."""
+
+    retryable = True
+
+
+class SigningKeyError(AuditError):
+    """The key that checkpoints are signed with is missing, or is not the chain's."""
+
+
+class ChainError(AuditError):
+    """The chain of checkpoints is not as this writer left it."""
+
+
 class ContentKeyError(AuditError):
     """A key that content is encrypted under could not be wrapped or unwrapped."""
 

@@ -58,6 +58,7 @@ from railscribe.values import (
     Reasoning,
     Record,
     Rendering,
+    Stage,
     Verdict,
 )
 
@@ -175,10 +176,11 @@ class Guard:
         flags: Flags | None = None,
         reasoning: ReasoningPlan | None = None,
         on_undecided: OnUndecided | None = None,
+        wait_for: Stage | None = None,
         caller: Caller = Caller(),
         problem: Cause | None = None,
     ) -> Record:
-        """Judge *exchange*, record the result durably and return the record.
+        """Judge *exchange*, record the result and return the record when it has reached *wait_for*.
 
         *direction* defaults to output where there is a response, else input; *policy* to what
         :meth:`policy_for` chooses. *reasoning*, or else *flags*, goes
@@ -186,7 +188,7 @@ class Guard:
         nothing can be judged (a broken picture): it is recorded as undecided.
 
         Raises:
-            AuditError: the record could not be made durable, so there is no decision to release.
+            AuditError: the record was not kept, so there is no decision to release.
             PolicyError: the policy that was named does not exist, so there is nothing to decide by.
         """
         identity = identity or current_identity()
@@ -235,8 +237,7 @@ class Guard:
                 band=band,
             ),
         )
-        # Shielded: a record once begun is finished, whoever stops waiting for it.
-        await asyncio.shield(asyncio.to_thread(self.store.append, record))
+        await self.store.append_async(record, wait=wait_for or self.settings.wait_for)
         if judgement.cancelled is not None:
             raise judgement.cancelled
         if record.reasoning is Reasoning.DEFERRED:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from platformdirs import user_cache_path
+from platformdirs import user_cache_path, user_data_path
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
@@ -21,10 +21,11 @@ from typing_extensions import Self
 
 from railscribe.errors import SettingsError
 from railscribe.reasoning import ReasoningFor, ReasoningPlan
-from railscribe.values import ContentMode, Reasoning
+from railscribe.values import ContentMode, Reasoning, Stage
 
 EngineName = Literal["embedded", "transformers", "openai_compatible"]
 OnUndecided = Literal["block", "allow"]
+OnAuditFailure = Literal["closed", "open"]
 
 
 class Settings(BaseSettings):
@@ -36,6 +37,22 @@ class Settings(BaseSettings):
 
     database_url: str = "sqlite:///railscribe.db"
     """SQLAlchemy URL of the audit database, such as ``postgresql+psycopg://user@host/audit``."""
+    wait_for: Stage = Stage.DURABLE
+    """How safe a record must be before its decision is released: ``accepted`` (in memory), ``durable`` (on the disk,
+    in the database or in the spool), ``sealed`` (under a signed checkpoint). See docs/audit-store.md."""
+    spool_dir: Path = Field(default_factory=lambda: user_data_path("railscribe") / "spool")
+    """Where entries are durable while the database takes none. It holds what the database would hold, content
+    included."""
+    spool_max_mb: int = Field(default=1024, ge=0)
+    """No more is spooled past it; 0: nothing is spooled."""
+    on_audit_failure: OnAuditFailure = "closed"
+    """What happens when neither database nor spool takes a record: ``closed`` refuses, cause ``not_recorded``;
+    ``open`` lets the decision go. Either way a gap is on record as soon as anything can be written."""
+    signing_key: Path | None = None
+    """The PEM file of the Ed25519 key that checkpoints are signed with (``railscribe audit key new``). Without one, a
+    key in the user's data folder, made by the first entry of a new database."""
+    seal_every_s: float = Field(default=60.0, gt=0)
+    """Seconds from one signed checkpoint to the next."""
     policy: str = "default"
     """A ready policy's name, a YAML or JSON file, or one of the registry: NAME@TAG, NAME@VERSION, a digest."""
     policy_by_tenant: dict[str, str] = {}

@@ -119,6 +119,19 @@ class Cause(str, Enum):
     """It has thresholds on categories, and this engine never scores them."""
     # The rail itself failed: an unknown policy, broken settings, a bug.
     NOT_RUN = "not_run"
+    NOT_RECORDED = "not_recorded"
+    """Neither the database nor the spool took the record. Seen in answers alone: there is none that holds it."""
+
+
+class Stage(str, Enum):
+    """How safe an entry is that was appended (docs/audit-store.md)."""
+
+    ACCEPTED = "accepted"
+    """In memory."""
+    DURABLE = "durable"
+    """Committed and flushed to the disk, in the database or in the spool."""
+    SEALED = "sealed"
+    """Under a signed checkpoint."""
 
 
 class Reasoning(str, Enum):

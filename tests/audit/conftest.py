@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from railscribe.audit import AuditStore, Holds, PolicyRegistry, Scope, erase
+from railscribe.audit import AuditStore, Holds, PolicyRegistry, Scope, erase, tables
 from railscribe.audit.content_keys import LocalKeyFile, new_key
 from railscribe.audit.database import open_engine, parse_url, writing
 from railscribe.audit.forms import Encrypted
-from railscribe.audit.rows import late_rows, rows_of
+from railscribe.audit.rows import EntryKind, Rows, late_rows, rows_of
 from railscribe.audit.schema import upgrade
 from railscribe.policy import load_policy, render
 from railscribe.policy.diagnostics import Diagnostic, Severity
@@ -130,6 +130,13 @@ def url_at_0002(empty_url: str) -> str:
 
 
 @pytest.fixture
+def url_at_0004(empty_url: str) -> str:
+    """The URL of a database as revision 0004 left it, on each of the two databases in turn."""
+    upgrade(empty_url, "0004")
+    return empty_url
+
+
+@pytest.fixture
 def pieces() -> tuple[Piece, ...]:
     """Two windows of one long exchange; the second, which was thought about, decided."""
     safe, unsafe = SideVerdict(label=Label.SAFE, score=0.02), SideVerdict(label=Label.UNSAFE, score=0.9)
@@ -176,7 +183,9 @@ def fill(pieces: tuple[Piece, ...]) -> Callable[[AuditStore], None]:
         found = Diagnostic(code="L001", severity=Severity.NOTE, message="As it should be.")
         registry.register(replace(read, diagnostics=(found,), allowances=("C110",)), by="alice")
         registry.move(read.policy.name, "prod", read.policy.digest, by="alice")
+        store.append_rows([_gap()], "Writing a gap")
         _fill_privacy(store)
+        store.seal()
 
     return fill
 
@@ -188,7 +197,7 @@ def _fill_privacy(store: AuditStore) -> None:
     record = _blocked(8, identity=Identity(tenant="acme", subject="user-8"))
     treatment = Encrypted(key.secret, key.digest, key.row)
     rows = rows_of(record, retention_class="default", keep_chars=1000, treatment=treatment)
-    late = late_rows(_late(record), keep_chars=1000, treatment=treatment)
+    late = late_rows(_late(record), retention_class="default", keep_chars=1000, treatment=treatment)
     store.append_rows([rows, late], "Filling")
     holds = Holds(store)
     holds.release(holds.add(Scope(tenant="acme"), by="legal", reason="a suit"), by="legal", reason="settled")
@@ -230,6 +239,20 @@ def _late(record: Record, **changes: Any) -> LateTrace:
         "engine_ms": 1999.5,
     }
     return LateTrace(**{**fields, **changes})
+
+
+def _gap() -> Rows:
+    row = {
+        "at": FIRST,
+        "id": "gap-1",
+        "writer": "w-1",
+        "count": 3,
+        "since": FIRST - timedelta(seconds=9),
+        "until": FIRST,
+        "cause": "held_back",
+        "detail": "The disk was full.",
+    }
+    return Rows(kind=EntryKind.GAP, at=FIRST, id="gap-1", shared={}, own={tables.gaps: [row]})
 
 
 def _probe(**changes: Any) -> Probe:

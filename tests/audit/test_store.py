@@ -375,7 +375,7 @@ def test_a_read_only_database(database_url: str, undecided: RecordFactory) -> No
 def test_a_full_disk(store: AuditStore, undecided: RecordFactory) -> None:
     """A disk that is full is named as that, and what was there stays."""
     store.append(undecided())
-    store.close()
+    store._engine.dispose()
     event.listen(
         store._engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count=1")
     )
@@ -390,7 +390,7 @@ def test_a_database_that_vanishes(database_url: str, undecided: RecordFactory) -
     """A file that is taken away is not silently made anew by the next connection."""
     path = Path(database_url.removeprefix("sqlite:///"))
     with AuditStore.open(database_url) as store:
-        store.close()
+        store._engine.dispose()
         path.unlink()
         with pytest.raises(AuditError, match="cannot open"):
             store.append(undecided())

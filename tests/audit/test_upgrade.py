@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from railscribe.audit import AuditStore, schema, tables
 from railscribe.audit.database import open_engine, parse_url, reading, writing
-from railscribe.audit.rows import fingerprint, rows_of
+from railscribe.audit.rows import fingerprint, late_rows, rows_of
 from railscribe.errors import AuditError
 from railscribe.values import EngineInfo, LateTrace, Piece, Record
 
@@ -27,12 +27,13 @@ def before_0004(record: Record) -> Record:
     )
 
 
-def append_as_before(url: str, *records: Record) -> None:
-    """Insert *records* as the version of the database's revision did, which knew none of what came later."""
+def append_as_before(url: str, *values: Record | LateTrace) -> None:
+    """Insert *values* as the version of the database's revision did, which knew none of what came later."""
     engine = writing(open_engine(parse_url(url)))
     with engine.begin() as connection:
-        for record in records:
-            rows = rows_of(record, retention_class="default", keep_chars=1000)
+        for value in values:
+            make = rows_of if isinstance(value, Record) else late_rows
+            rows = make(value, retention_class="default", keep_chars=1000)  # type: ignore[operator]
             for table, row in rows.shared.items():
                 connection.execute(_plain_insert(table, connection), _known(row, connection, table))
             for table, own in rows.own.items():
@@ -90,16 +91,17 @@ def test_pictures_of_0002_outlive_the_upgrade(url_at_0002: str, blocked: RecordF
 
 @pytest.mark.parametrize("what", ["record_images", "record_pieces"])
 def test_going_back_never_drops_what_0002_cannot_hold(
-    own_url: str, what: str, blocked: RecordFactory, undecided: RecordFactory, pieces: tuple[Piece, ...]
+    url_at_0004: str, what: str, blocked: RecordFactory, undecided: RecordFactory, pieces: tuple[Piece, ...]
 ) -> None:
     """A downgrade past 0003 is refused while there is evidence that only 0003 has a place for."""
-    with AuditStore.open(own_url) as store:
-        store.append(before_0004(blocked()) if what == "record_images" else undecided(pieces=pieces))
+    append_as_before(
+        url_at_0004, before_0004(blocked()) if what == "record_images" else undecided(pieces=pieces)
+    )
 
     with pytest.raises(AuditError, match=f"would drop what . rows of {what} say"):
-        schema.downgrade(own_url, "0002")
+        schema.downgrade(url_at_0004, "0002")
 
-    assert schema.check(own_url) == []
+    assert schema.current(url_at_0004) == "0004"
 
 
 def test_no_engine_changes_its_digest() -> None:
@@ -135,7 +137,7 @@ def columns(url: str) -> list[str]:
 
 @pytest.mark.parametrize("what", ["record_pieces", "late_traces", "engines"])
 def test_going_back_never_drops_what_0001_cannot_hold(
-    own_url: str,
+    url_at_0004: str,
     what: str,
     undecided: RecordFactory,
     pieces: tuple[Piece, ...],
@@ -143,47 +145,53 @@ def test_going_back_never_drops_what_0001_cannot_hold(
 ) -> None:
     """A downgrade past 0002 is refused while there is evidence that only 0002 has a place for."""
     record = undecided()
-    with AuditStore.open(own_url) as store:
-        if what == "record_pieces":
-            store.append(
-                replace(record, pieces=tuple(replace(piece, image_text_span=None) for piece in pieces))
-            )
-        elif what == "engines":
-            store.append(replace(record, engine=replace(record.engine, adapter="acme")))
-        else:
-            store.append(record)
-            store.append_late_trace(late(record))
+    if what == "record_pieces":
+        whole = tuple(replace(piece, image_text_span=None) for piece in pieces)
+        append_as_before(url_at_0004, replace(record, pieces=whole))
+    elif what == "engines":
+        append_as_before(url_at_0004, replace(record, engine=replace(record.engine, adapter="acme")))
+    else:
+        append_as_before(url_at_0004, record, late(record))
 
-        with pytest.raises(AuditError, match=f"would drop what . rows of {what} say"):
-            schema.downgrade(own_url, "0001")
+    with pytest.raises(AuditError, match=f"would drop what . rows of {what} say"):
+        schema.downgrade(url_at_0004, "0001")
 
-    assert schema.check(own_url) == []
+    assert schema.current(url_at_0004) == "0004"
 
 
-def test_going_back_keeps_what_0001_can_hold(own_url: str, undecided: RecordFactory) -> None:
+def test_going_back_keeps_what_0001_can_hold(url_at_0004: str, undecided: RecordFactory) -> None:
     """A database that never used what is new goes back and up again with its records."""
-    with AuditStore.open(own_url) as store:
-        store.append(undecided())
+    append_as_before(url_at_0004, undecided())
 
-    schema.downgrade(own_url, "0001")
-    schema.upgrade(own_url)
+    schema.downgrade(url_at_0004, "0001")
+    schema.upgrade(url_at_0004)
 
-    assert schema.check(own_url) == []
-    with AuditStore.open(own_url) as store:
+    assert schema.check(url_at_0004) == []
+    with AuditStore.open(url_at_0004) as store:
         assert store.record(undecided().id)["decision"]["outcome"] == "undecided"
 
 
 @pytest.mark.parametrize("what", ["records", "record_categories"])
 def test_going_back_never_drops_what_0003_cannot_hold(
-    own_url: str, what: str, blocked: RecordFactory, undecided: RecordFactory
+    url_at_0004: str, what: str, blocked: RecordFactory, undecided: RecordFactory
 ) -> None:
     """A downgrade past 0004 is refused while there is evidence that only 0004 has a place for."""
     record = undecided() if what == "records" else blocked()
     rule = "no verdict: timeout" if what == "records" else ""
-    with AuditStore.open(own_url) as store:
-        store.append(replace(record, decision=replace(record.decision, rule=rule)))
+    append_as_before(url_at_0004, replace(record, decision=replace(record.decision, rule=rule)))
 
     with pytest.raises(AuditError, match=f"would drop what . rows of {what} say"):
-        schema.downgrade(own_url, "0003")
+        schema.downgrade(url_at_0004, "0003")
+
+    assert schema.current(url_at_0004) == "0004"
+
+
+def test_a_chain_is_never_dropped(own_url: str, undecided: RecordFactory) -> None:
+    """A downgrade past 0005 is refused once an entry was made."""
+    with AuditStore.open(own_url) as store:
+        store.append(undecided())
+
+    with pytest.raises(AuditError, match="would drop what 1 rows of entries say"):
+        schema.downgrade(own_url, "0004")
 
     assert schema.check(own_url) == []

@@ -6,7 +6,7 @@ Rules
 2. A commit is durable: SQLite with ``synchronous=FULL``, PostgreSQL never with ``synchronous_commit=off``.
 3. Nothing waits for ever: locks, statements and connecting have time-outs.
 4. Every foreign exception is translated here, once. Messages name the place without its password, and never
-   carry a parameter of a statement.
+   carry a parameter of a statement. What may succeed later is a :class:`DatabaseUnavailableError`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, make_url
 
-from railscribe.errors import AuditError, MissingExtraError, SchemaRevisionError, SettingsError
+from railscribe.errors import (
+    AuditError,
+    DatabaseUnavailableError,
+    MissingExtraError,
+    ReadOnlyDatabaseError,
+    SchemaRevisionError,
+    SettingsError,
+)
 
 _CREATE = "Create it: railscribe db upgrade"
 _WRITES = "railscribe_writes"
@@ -125,35 +132,54 @@ def _explain(error: exc.SQLAlchemyError, url: URL, doing: str) -> AuditError:
     # SQLite names its errors in words alone before Python 3.11; PostgreSQL by code.
     words, code = str(original).lower(), str(getattr(original, "sqlstate", None) or "")
     where = place(url)
-    if "readonly" in words or code == "25006":
-        return AuditError(
-            f"{doing}: the audit database at {where} is read-only.", hint="Check its permissions."
+    if "readonly" in words or "during recovery" in words or code == "25006":
+        return ReadOnlyDatabaseError(
+            f"{doing}: the audit database at {where} is read-only.",
+            hint="Check its permissions, and that it is no replica.",
         )
     if "is locked" in words or code in ("55P03", "57014"):
-        return AuditError(
+        return DatabaseUnavailableError(
             f"{doing}: the audit database at {where} is locked by another process.",
             hint="Try again, or end the other.",
         )
     if "is full" in words or code == "53100":
-        return AuditError(f"{doing}: the disk under the audit database at {where} is full.")
+        return DatabaseUnavailableError(f"{doing}: the disk under the audit database at {where} is full.")
     if "append-only" in words:
         return AuditError(f"{doing}: records are append-only; they cannot be changed or deleted.")
     if "not a database" in words:
-        return AuditError(f"{doing}: {where} is not a SQLite database.")
+        return DatabaseUnavailableError(f"{doing}: {where} is not a SQLite database.")
     if "unable to open" in words:
-        return AuditError(
+        return DatabaseUnavailableError(
             f"{doing}: cannot open {where}.", hint="Check that its folder exists and may be written to."
         )
     if code in ("3D000",):
-        return AuditError(f"{doing}: there is no database at {where}.", hint="Create it: createdb")
+        return DatabaseUnavailableError(
+            f"{doing}: there is no database at {where}.", hint="Create it: createdb"
+        )
     if isinstance(error, exc.OperationalError) and url.drivername != "sqlite" and not code:
-        return AuditError(
+        return DatabaseUnavailableError(
             f"{doing}: cannot reach PostgreSQL at {where}.", hint="Check the address, and that it runs."
         )
-    return AuditError(
+    kind = DatabaseUnavailableError if _is_away(error, words, code) else AuditError
+    return kind(
         f"{doing}: the audit database at {where} failed ({type(original or error).__name__} {code}".rstrip()
         + ")."
     )
+
+
+# Connections, resources, an operator's doing, the system's own errors, the server's; deadlocks and the like.
+_AWAY = ("08", "53", "57", "58", "XX", "40")
+
+
+def _is_away(error: exc.SQLAlchemyError, words: str, code: str) -> bool:
+    """Return whether the database failed, and not what was asked of it: the same may succeed later."""
+    if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+        return True
+    if code:
+        return code.startswith(_AWAY)
+    if isinstance(error, (exc.OperationalError, exc.InterfaceError)):
+        return "no such" not in words and "has no column" not in words
+    return isinstance(error, exc.TimeoutError) or "malformed" in words or "disk i/o" in words
 
 
 def _file(url: URL) -> Path:

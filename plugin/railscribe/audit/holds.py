@@ -95,7 +95,7 @@ class Holds:
                 "railscribe_version": railscribe_version(),
             }
             own = {tables.hold_releases: [row]}
-            rows = Rows(kind=EntryKind.HOLD, at=at, id=f"{hold_id}/release", shared={}, own=own)
+            rows = Rows(kind=EntryKind.HOLD_RELEASE, at=at, id=hold_id, shared={}, own=own)
             self._store.insert(connection, rows)
         return hold_id
 

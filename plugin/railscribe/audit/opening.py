@@ -17,5 +17,13 @@ def open_store(settings: Settings) -> AuditStore:
         MissingExtraError: the PostgreSQL driver is not installed, or what redacts.
     """
     return AuditStore.open(
-        settings.database_url, keep_images=settings.keep_images, keeping=Keeping.of(settings)
+        settings.database_url,
+        keep_images=settings.keep_images,
+        wait_for=settings.wait_for,
+        spool_dir=settings.spool_dir,
+        spool_max_mb=settings.spool_max_mb,
+        fail_open=settings.on_audit_failure == "open",
+        signing_key=settings.signing_key,
+        seal_every_s=settings.seal_every_s,
+        keeping=Keeping.of(settings),
     )

@@ -17,7 +17,6 @@ Rules
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
@@ -27,7 +26,7 @@ import sqlalchemy as sa
 
 from railscribe.audit import registrations, tables
 from railscribe.audit.contents import Row, iso
-from railscribe.audit.rows import EntryKind, Rows, railscribe_version
+from railscribe.audit.rows import EntryKind, Rows, id_of, railscribe_version
 from railscribe.audit.store import AuditStore
 from railscribe.errors import PolicyError, TagMovedError, UsageError
 from railscribe.policy import Policy
@@ -87,7 +86,7 @@ def _move_rows(move: Move) -> Rows:
     return Rows(
         kind=EntryKind.POLICY_MOVE,
         at=move.moved_at,
-        id=json.dumps([move.name, move.tag, move.tenant or "", move.number]),
+        id=id_of([move.name, move.tag, move.tenant or "", move.number]),
         shared={},
         own={tables.policy_moves: [row]},
     )

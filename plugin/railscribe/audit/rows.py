@@ -57,7 +57,13 @@ class EntryKind(str, Enum):
     POLICY_MOVE = "policy_move"
     ERASURE = "erasure"
     HOLD = "hold"
+    HOLD_RELEASE = "hold_release"
     PRUNE = "prune"
+    GAP = "gap"
+
+
+OPERATIONS = "operations"
+"""The retention class of all that is no record and belongs to none. It is never pruned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,7 @@ class Rows:
     shared: dict[sa.Table, Row]
     """Rows kept once by digest, whichever record came first."""
     own: dict[sa.Table, list[Row]]
+    retention_class: str = OPERATIONS
 
 
 def rows_of(
@@ -127,11 +134,20 @@ def rows_of(
         tables.record_kept: content.kept,
         tables.contents: content.rows,
     }
-    return Rows(kind=EntryKind.RECORD, at=record.checked_at, id=record.id, shared=shared, own=own)
+    return Rows(
+        kind=EntryKind.RECORD,
+        at=record.checked_at,
+        id=record.id,
+        shared=shared,
+        own=own,
+        retention_class=retention_class,
+    )
 
 
-def late_rows(late: LateTrace, *, keep_chars: int, treatment: Treatment = PLAIN) -> Rows:
-    """Return the rows of *late*, which lie beside those of its record."""
+def late_rows(
+    late: LateTrace, *, retention_class: str, keep_chars: int, treatment: Treatment = PLAIN
+) -> Rows:
+    """Return the rows of *late*, which lie beside those of its record, under its *retention_class*."""
     key: Row = {"checked_at": late.checked_at, "record_id": late.record_id}
     content = Content(key, keep_chars, treatment)
     trace, reply = (getattr(late.verdict, what, None) for what in ("trace", "reply"))
@@ -161,6 +177,7 @@ def late_rows(late: LateTrace, *, keep_chars: int, treatment: Treatment = PLAIN)
             tables.late_kept: content.kept,
             tables.contents: content.rows,
         },
+        retention_class=retention_class,
     )
 
 
@@ -185,10 +202,15 @@ def probe_rows(probe: Probe) -> Rows:
     return Rows(
         kind=EntryKind.PROBE,
         at=probe.probed_at,
-        id=json.dumps([digest, probe.name.value]),
+        id=id_of([digest, probe.name.value]),
         shared=shared,
         own={tables.engine_probes: [evidence]},
     )
+
+
+def id_of(values: Sequence[str | int]) -> str:
+    """Return the id of an entry whose evidence has *values* for its key: a JSON list of them, as they are stored."""
+    return json.dumps([tables.storable(value) if isinstance(value, str) else value for value in values])
 
 
 def fingerprint(engine: EngineInfo) -> str:

@@ -6,35 +6,46 @@
 
 Rules
 
-1. ``append`` returns when the record is durable: committed, and flushed to the disk by the database.
+1. ``append`` returns when the record is durable, or at the stage that was asked for (docs/audit-store.md): what
+   several threads and tasks append at once is committed together.
 2. A record is appended whole or not at all.
 3. Opening checks the revision. It never creates a database and never upgrades one.
-4. Every method may be called from any thread. None is asynchronous: await them on a thread.
+4. Every method may be called from any thread. But for ``append_async`` none is asynchronous: await them on a thread.
+5. Closing keeps what is queued; so does the end of the process. After a fork, parent and child both go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from decimal import Decimal
-from threading import Lock
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from typing_extensions import Self
 
-from railscribe.audit.database import open_engine, parse_url, reading, translated, writing
+from railscribe.audit.attesting import SEAL_EVERY_S, Attestation
+from railscribe.audit.chain.checkpoint import Reason
+from railscribe.audit.database import open_engine, parse_url, reading, translated
+from railscribe.audit.keeper import Keeper
 from railscribe.audit.keeping import Keeping, find_key
+from railscribe.audit.ledger import Ledger
 from railscribe.audit.reading import find, latest_probes, list_records, whole, whose
 from railscribe.audit.revision import require_head
 from railscribe.audit.rows import Rows, late_rows, probe_rows, rows_of
+from railscribe.audit.spool import Spool, folder_for
+from railscribe.audit.writer import Writer
 from railscribe.errors import AuditError, UsageError
-from railscribe.values import EngineInfo, Identity, LateTrace, Outcome, Probe, Record
+from railscribe.values import EngineInfo, Identity, LateTrace, Outcome, Probe, Record, Stage
 
 _READING = "Reading records"
+_APPENDING = "Appending a record"
 KEEP_CHARS = 100_000
 """Of each text this much is kept; evidence covers the whole."""
 
@@ -43,20 +54,31 @@ class AuditStore:
     """Keeps records in one audit database; safe to use from several threads."""
 
     def __init__(
-        self, engine: sa.Engine, url: URL, *, keeping: Keeping, keep_chars: int, keep_images: bool
+        self,
+        engine: sa.Engine,
+        url: URL,
+        *,
+        keeping: Keeping,
+        keep_chars: int = KEEP_CHARS,
+        keep_images: bool = False,
+        wait_for: Stage = Stage.DURABLE,
+        spool: Spool | None = None,
+        fail_open: bool = False,
+        signing_key: Path | None = None,
+        seal_every_s: float = SEAL_EVERY_S,
     ) -> None:
+        self.wait_for = wait_for
+        """The stage that an append waits for where its caller names none."""
+        self.spool = spool
         self._engine = engine
         self._url = url
         self._keeping = keeping
         self._keep_chars = keep_chars
         self._keep_images = keep_images
-        self._known: set[tuple[str, str]] = set()
-        """Shared rows known to be committed: they cannot be changed or deleted, so it stays true."""
-        # SQLite has one writer, and those that wait for it sleep and retry by chance. Within a process, a
-        # lock wakes the next one at once.
-        self._turn: AbstractContextManager[object] = (
-            Lock() if engine.dialect.name == "sqlite" else nullcontext()
-        )
+        self._fail_open = fail_open
+        self._signing_key = signing_key
+        self._seal_every_s = seal_every_s
+        self._begin()
 
     @classmethod
     def open(
@@ -66,9 +88,18 @@ class AuditStore:
         retention_class: str = "default",
         keep_chars: int = KEEP_CHARS,
         keep_images: bool = False,
+        wait_for: Stage = Stage.DURABLE,
+        spool_dir: Path | None = None,
+        spool_max_mb: int = 1024,
+        fail_open: bool = False,
+        signing_key: Path | None = None,
+        seal_every_s: float = SEAL_EVERY_S,
         keeping: Keeping | None = None,
     ) -> Self:
         """Open the audit database at *url*, which must exist at the right revision (rule 3).
+
+        Where *spool_dir* is given, entries wait in it while the database takes none. *fail_open* lets appends
+        return although neither took them.
 
         Raises:
             SchemaRevisionError: it does not exist or is at another revision; the hint is the command to run.
@@ -84,41 +115,100 @@ class AuditStore:
         except BaseException:
             engine.dispose()
             raise
+        spool = (
+            Spool(folder_for(parsed, spool_dir), max_bytes=spool_max_mb * 1_000_000)
+            if spool_dir is not None and spool_max_mb
+            else None
+        )
         return cls(
             engine,
             parsed,
             keeping=keeping or Keeping(retention_class=retention_class),
             keep_chars=keep_chars,
             keep_images=keep_images,
+            wait_for=wait_for,
+            spool=spool,
+            fail_open=fail_open,
+            signing_key=signing_key,
+            seal_every_s=seal_every_s,
         )
 
-    def append(self, record: Record) -> None:
-        """Make *record* durable (rules 1 and 2).
+    def _begin(self) -> None:
+        """Take what a process needs of its own (rule 5)."""
+        attestation = Attestation(
+            self._engine, self._url, signing_key=self._signing_key, seal_every_s=self._seal_every_s
+        )
+        self._ledger = Ledger(self._engine, self._url, attestation)
+        self._keeper = Keeper(self._ledger, self.spool, fail_open=self._fail_open)
+        self._writer = Writer(self._keeper)
+        # The end of the process closes what nobody closed.
+        self._closing = weakref.finalize(self, _close, self._writer, self._engine)
+        _open_stores.add(self)
+
+    def pause(self) -> None:
+        """Be still while the process forks (rule 5)."""
+        self._ledger.pause()
+
+    def resume(self) -> None:
+        """Go on after a fork, in the parent."""
+        self._ledger.resume()
+
+    def begin_in_child(self) -> None:
+        """Leave the parent its connections, its queue and its spool file."""
+        was_still = self._ledger.is_still
+        self._closing.detach()
+        _of_parent.append(self._engine.pool)
+        self._engine.dispose(close=False)
+        if self.spool is not None:
+            self.spool.close()
+        self._begin()
+        if not was_still:
+            self._ledger.refuse()
+
+    def append(self, record: Record, *, wait: Stage | None = None) -> None:
+        """Append *record* and return when it has reached *wait*, or else the store's ``wait_for`` (rules 1 and 2).
 
         Raises:
-            AuditError: it could not be made durable; nothing of it was kept.
+            AuditError: it was not kept.
         """
-        self.append_rows([self._rows_of(record)], "Appending a record")
+        rows = self._rows_of(record)
+        self._writer.submit(lambda: rows, _APPENDING, wait or self.wait_for).result()
 
-    def _rows_of(self, record: Record) -> Rows:
+    async def append_async(self, record: Record, *, wait: Stage | None = None) -> None:
+        """Append as :meth:`append` does, on an event loop: no thread waits for it, and no loop is blocked.
+
+        Once begun it is finished, whoever stops waiting for it.
+
+        Raises:
+            AuditError: it was not kept.
+        """
+        make = partial(self._rows_of, record)
+        await (await self._writer.submit_async(make, _APPENDING, wait or self.wait_for))
+
+    def _rows_of(self, record: Record) -> list[Rows]:
         policy = record.rendering.policy_name
-        return rows_of(
+        rows = rows_of(
             record,
             retention_class=self._keeping.class_for(record.identity.tenant, policy),
             keep_chars=self._keep_chars,
             keep_images=self._keep_images,
             treatment=self._keeping.treatment(record.identity, policy, record.id, self._find_key),
         )
+        return [rows]
 
     def _late_rows_of(self, late: LateTrace) -> Rows:
         identity, policy = late.identity, late.policy
-        if not self._keeping.asks_whose:
-            identity, policy = identity or Identity(), ""
-        elif identity is None or policy is None:
+        if (identity is None or policy is None) and self._keeping.asks_whose:
             with self.transaction(_READING) as connection:
                 identity, policy = whose(connection, (late.checked_at, late.record_id))
+        identity, policy = identity or Identity(), policy or ""
         treatment = self._keeping.treatment(identity, policy, late.record_id, self._find_key, is_late=True)
-        return late_rows(late, keep_chars=self._keep_chars, treatment=treatment)
+        return late_rows(
+            late,
+            retention_class=self._keeping.class_for(identity.tenant, policy),
+            keep_chars=self._keep_chars,
+            treatment=treatment,
+        )
 
     def _find_key(self, tenant: str, subject: str | None, record_id: str | None) -> dict[str, Any] | None:
         with self.transaction("Looking for a content key") as connection:
@@ -204,28 +294,25 @@ class AuditStore:
             return list(result.keys()), rows
 
     def append_rows(self, batch: Sequence[Rows], doing: str) -> None:
-        """Insert *batch* in one transaction, committed; for this package's other modules.
+        """Make *batch* durable, all or none, in its turn; for this package's other modules.
 
         Raises:
             AuditError: about *doing*, where it could not be made durable; nothing of it was kept.
         """
-        with self.transaction(doing, write=True) as connection:
-            for rows in batch:
-                self.insert(connection, rows)
-        for rows in batch:
-            self._known.update((table.name, row["digest"]) for table, row in rows.shared.items())
+        self._writer.submit(lambda: batch, doing, Stage.DURABLE).result()
 
     @contextmanager
     def transaction(self, doing: str, *, write: bool = False) -> Iterator[sa.Connection]:
         """Give this package's other modules a transaction, committed at its end, which only reads without *write*.
 
+        One that writes is for what has to read before it inserts. It takes its turn with the writer, and does not
+        wait in the spool: where the database is away, it fails.
+
         Raises:
             AuditError: about *doing*, where the database failed.
         """
-        engine, turn = (
-            (writing(self._engine), self._turn) if write else (reading(self._engine), nullcontext())
-        )
-        with turn, translated(self._url, doing), engine.begin() as connection:
+        ledger = self._ledger
+        with ledger.writing(doing) if write else ledger.reading(doing) as connection:
             yield connection
 
     @property
@@ -253,23 +340,64 @@ class AuditStore:
 
     def insert(self, connection: sa.Connection, rows: Rows) -> None:
         """Insert *rows* in a transaction of :meth:`transaction`; shared ones that are there are left as they are."""
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        for table, row in rows.shared.items():
-            if (table.name, row["digest"]) not in self._known:
-                connection.execute(dialect.insert(table).on_conflict_do_nothing(), row)
-        for table, own in rows.own.items():
-            if own:
-                connection.execute(sa.insert(table), own)
+        self._ledger.insert(connection, [rows])
+
+    def replay(self) -> int:
+        """Bring in what writers that died left in the spool; return how many entries that were not there yet.
+
+        Raises:
+            AuditError: the database could not be written to, or the spool not be read; what is left waits.
+        """
+        if self.spool is None:
+            return 0
+        # A keeper of its own: the writer's is its thread's.
+        spool = Spool(self.spool.folder, max_bytes=0)
+        return Keeper(self._ledger, spool, fail_open=False).replay()
+
+    def seal(self) -> None:
+        """Put all that was appended under a signed checkpoint.
+
+        Raises:
+            AuditError: it could not be made; what was appended stays, and is sealed later.
+        """
+        self._ledger.seal(Reason.REQUESTED)
 
     def close(self) -> None:
-        """Let go of the database. Calling it twice is harmless."""
-        self._engine.dispose()
+        """Keep what is queued and let go of the database (rule 5). Calling it twice is harmless."""
+        self._closing()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+# Whoever forks takes all stores along (rule 5).
+_open_stores: weakref.WeakSet[AuditStore] = weakref.WeakSet()
+_of_parent: list[object] = []
+"""Connections that a child of a fork must neither use nor close: kept, so that nothing closes them."""
+
+
+def _close(writer: Writer, engine: sa.Engine) -> None:
+    writer.close()
+    engine.dispose()
+
+
+def _at_fork(what: Callable[[AuditStore], None]) -> Callable[[], None]:
+    def each() -> None:
+        for store in list(_open_stores):
+            what(store)
+
+    return each
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_at_fork(AuditStore.pause),
+        after_in_parent=_at_fork(AuditStore.resume),
+        after_in_child=_at_fork(AuditStore.begin_in_child),
+    )
 
 
 def _plain(value: Any) -> Any:

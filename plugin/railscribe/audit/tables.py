@@ -32,6 +32,8 @@ _ESCAPED = re.compile("␚([0-9A-F]{4})")
 
 def storable(text: str) -> str:
     """Return *text* as it is stored (rule 5)."""
+    if text.isascii() and "\x00" not in text:  # nearly all is, and this is asked of every text
+        return text
     return _UNSTORABLE.sub(lambda match: f"␚{ord(match.group()):04X}", text)
 
 
@@ -499,12 +501,84 @@ hold_releases = _evidence(
     _text("railscribe_version"),
 )
 
+entries = _evidence(
+    "entries",
+    _time("at", primary_key=True),
+    _text("kind", primary_key=True),
+    _text("id", primary_key=True),
+    _text("segment_id"),
+    _number("position"),
+    _text("leaf"),
+    sa.Index(None, "segment_id", "position"),
+)
+
+signing_keys = _evidence(
+    "signing_keys",
+    _text("id", primary_key=True),
+    _text("public_key"),
+    _time("known_at"),
+)
+
+writers = _evidence(
+    "writers",
+    _text("id", primary_key=True),
+    _time("opened_at"),
+    _text("host"),
+    _number("pid"),
+    _number("quiet_s"),
+    _text("railscribe_version"),
+)
+
+checkpoints = _evidence(
+    "checkpoints",
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    _time("at"),
+    _text("writer", sa.ForeignKey("writers.id")),
+    _text("reason"),
+    _text("ends", sa.ForeignKey("writers.id"), nullable=True),
+    _text("key_id", sa.ForeignKey("signing_keys.id")),
+    _text("hash"),
+    _text("body"),
+    _text("signature"),
+    sa.Index(None, "writer", "number"),
+    sa.Index(
+        None, "ends", sqlite_where=sa.text("ends IS NOT NULL"), postgresql_where=sa.text("ends IS NOT NULL")
+    ),
+)
+
+segments = _evidence(
+    "segments",
+    _text("id", primary_key=True),
+    _text("writer", sa.ForeignKey("writers.id")),
+    _number("number"),
+    _text("retention_class"),
+    _text("month"),
+    _number("entry_count"),
+    _text("root"),
+    sa.Column("checkpoint_number", sa.Integer, sa.ForeignKey("checkpoints.number"), nullable=False),
+    sa.Index(None, "writer", "number"),
+    sa.Index(None, "checkpoint_number"),
+)
+
+gaps = _evidence(
+    "gaps",
+    _time("at", primary_key=True),
+    _text("id", primary_key=True),
+    _text("writer"),
+    _number("count"),
+    _time("since"),
+    _time("until"),
+    _text("cause"),
+    _text("detail", nullable=True),
+)
+
 EVIDENCE = (
     *(policies, policy_texts, engines),
     *(records, record_categories, record_notes, record_images, record_pieces),
     *(late_traces, engine_probes),
     *(policy_registrations, policy_sources, policy_clauses, policy_diagnostics, policy_allowances),
     policy_moves,
+    *(entries, signing_keys, writers, checkpoints, segments, gaps),
     *(record_kept, late_kept, erasures, erased_records, erased_keys, holds, hold_releases),
 )
 """Tables whose rows can never be changed, and are deleted where a prune names them or not at all."""

@@ -13,9 +13,11 @@ from rich.text import Text
 
 from railscribe.audit import open_store
 from railscribe.cli import options
+from railscribe.cli.audit_spool import spool
 from railscribe.values import Outcome
 
 app = typer.Typer(help="What was decided.", no_args_is_help=True, rich_markup_mode=None)
+app.command("spool")(spool)
 
 
 @app.command("list")

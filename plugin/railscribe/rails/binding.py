@@ -3,7 +3,7 @@
 Rules
 
 1. An action never raises into the host, cancelling apart: NeMo would log the whole conversation. Whatever
-   fails refuses, with the cause ``not_run``, and is logged without content.
+   fails refuses, with the cause ``not_run`` (``not_recorded`` where the store failed), and is logged without content.
 2. What was refused or let through has a record; where the record itself could not be made durable, the rail
    refuses whatever the settings say.
 3. The actions are bound to their app when it is built, because the streaming path injects no parameters.
@@ -21,7 +21,7 @@ from nemoguardrails import LLMRails
 from nemoguardrails.actions import action
 from nemoguardrails.actions.rail_outcome import RailOutcome
 
-from railscribe.errors import RailscribeError
+from railscribe.errors import NotRecordedError, RailscribeError
 from railscribe.guard import Caller, Guard
 from railscribe.language import told
 from railscribe.policy import Policy, refusals_of
@@ -99,7 +99,8 @@ class Rails:
             return await self._check(direction, context, events, policy, caller)
         except Exception as error:  # noqa: BLE001 - rule 1
             _log(caller, error)
-            return _refusal_without_record(self.guard.policy)
+            cause = Cause.NOT_RECORDED if isinstance(error, NotRecordedError) else Cause.NOT_RUN
+            return _refusal_without_record(self.guard.policy, cause)
 
     async def _check(
         self,
@@ -167,12 +168,12 @@ def _outcome(record: Record, policy: Policy, refusal: str) -> RailOutcome:
     return (RailOutcome.block if refused else RailOutcome.allow)(reason=reason, metadata=metadata)
 
 
-def _refusal_without_record(policy: Policy) -> RailOutcome:
+def _refusal_without_record(policy: Policy, cause: Cause) -> RailOutcome:
     metadata: dict[str, object] = {
         "record_id": None,
         "outcome": Outcome.UNDECIDED.value,
         "enforcement": Enforcement.REFUSED.value,
-        "cause": Cause.NOT_RUN.value,
+        "cause": cause.value,
         "categories": [],
         "rule": "",
         "policy": policy.name,
@@ -180,7 +181,7 @@ def _refusal_without_record(policy: Policy) -> RailOutcome:
         "refusal": policy.refusal,
         "message": "Refused, for the check could not be run and recorded.",
     }
-    return RailOutcome.block(reason="undecided: not_run", metadata=metadata)
+    return RailOutcome.block(reason=f"undecided: {cause.value}", metadata=metadata)
 
 
 def _log(caller: Caller, error: Exception) -> None:
