@@ -32,8 +32,8 @@ def append_as_before(url: str, *values: Record | LateTrace) -> None:
     engine = writing(open_engine(parse_url(url)))
     with engine.begin() as connection:
         for value in values:
-            make = rows_of if isinstance(value, Record) else late_rows
-            rows = make(value, retention_class="default", keep_chars=1000)  # type: ignore[operator]
+            how: dict[str, Any] = {"retention_class": "default", "keep_chars": 1000}
+            rows = rows_of(value, **how) if isinstance(value, Record) else late_rows(value, **how)
             for table, row in rows.shared.items():
                 connection.execute(_plain_insert(table, connection), _known(row, connection, table))
             for table, own in rows.own.items():

@@ -108,16 +108,25 @@ def content_of(kind: str, chars: int | None, commitment: str | None, content: Ro
     if commitment is None:
         return None
     evidence = {"chars": chars, "commitment": commitment}
+    state = state_of(kind, chars, commitment, content)
     if content is None:
-        return {"text": None, "state": "erased", "salt": None, **evidence}
+        return {"text": None, "state": state, "salt": None, **evidence}
     evidence.update({name: content[name] for name in ("redactions", "digest") if content.get(name)})
-    if state := content.get("state"):
+    if "state" in content:
         return {"text": content["body"], "state": state, "salt": None, **evidence}
-    state = "truncated"  # the commitment is over the whole, which is not here
-    if not content["truncated"]:
-        intact = verify(commitment, kind, content["salt"], tables.restored(content["body"]))
-        state = "intact" if intact else "altered"
     return {"text": content["body"], "state": state, "salt": content["salt"], **evidence}
+
+
+def state_of(kind: str, chars: int | None, commitment: str, content: Mapping[str, Any] | None) -> str:
+    """Return what became of a content: ``intact``, ``truncated``, ``erased`` or ``altered``, or what was found out."""
+    if content is None:
+        return "erased"
+    if "state" in content:
+        return str(content["state"])
+    text = tables.restored(content["body"])
+    if content["truncated"]:  # the commitment is over the whole, which is not here
+        return "truncated" if chars is None or len(text) < chars else "altered"
+    return "intact" if verify(commitment, kind, content["salt"], text) else "altered"
 
 
 def iso(time: datetime) -> str:

@@ -69,6 +69,8 @@ class _State:
 
     writer: str
     is_open: bool = False
+    is_known: bool = False
+    """Whether the chain names this writer."""
     segments: dict[tuple[str, str], _Open] = field(default_factory=dict)
     full: list[_Open] = field(default_factory=list)
     next_number: int = 0
@@ -166,7 +168,8 @@ class Sealer:
                 self._state = _State(writer=new_writer_id(), head=state.head, made=state.made)
             take_chain(connection)
             self.recover(connection, now)
-            self._open(connection, now)
+            self._state.is_open = True
+            self.seal(connection, Reason.OPENED, now)
         elif self.due(now):
             self.seal(connection, Reason.SCHEDULED, now)
         hold_writer(connection, self._state.writer)
@@ -237,6 +240,8 @@ class Sealer:
         take_chain(connection)
         last = self._last(connection)
         self._require_key(last)
+        if not self._state.is_known:
+            more["opens"] = self._introduce(connection, now)
         number = last["number"] + 1 if last else 1
         sealed = [
             SealedSegment(
@@ -323,39 +328,20 @@ class Sealer:
                 hint="Put the chain's key in its place; if it is lost: railscribe audit key rotate --lost.",
             )
 
-    def _open(self, connection: sa.Connection, now: datetime) -> None:
-        """Begin as a writer: an ``opened`` that names it."""
-        self._register(connection, now)
-        self._state.is_open = True
-        quiet_s = self._quiet_s()
-        opens = {
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "quiet_s": quiet_s,
-            "version": railscribe_version(),
-        }
-        self.seal(connection, Reason.OPENED, now, opens=opens)
-
-    def _register(self, connection: sa.Connection, now: datetime) -> None:
-        """Make this writer and its key known, where they are not yet."""
-        known = sa.select(tables.writers.c.id).where(tables.writers.c.id == self._state.writer)
-        if connection.execute(known).first() is not None:
-            return
-        self._require_key(self._last(connection))
+    def _introduce(self, connection: sa.Connection, now: datetime) -> dict[str, Any]:
+        """Make this writer and its key known; return what its first checkpoint says of it."""
         there = sa.select(tables.signing_keys.c.id).where(tables.signing_keys.c.id == self.key.id)
         if connection.execute(there).first() is None:
             connection.execute(sa.insert(tables.signing_keys), key_row(self.key, now))
-        connection.execute(
-            sa.insert(tables.writers),
-            {
-                "id": self._state.writer,
-                "opened_at": now,
-                "host": platform.node(),
-                "pid": os.getpid(),
-                "quiet_s": self._quiet_s(),
-                "railscribe_version": railscribe_version(),
-            },
-        )
+        row = {
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "quiet_s": self._quiet_s(),
+            "railscribe_version": railscribe_version(),
+        }
+        connection.execute(sa.insert(tables.writers), {"id": self._state.writer, "opened_at": now, **row})
+        self._state.is_known = True
+        return {**row, "opened_at": iso(now)}
 
     def _quiet_s(self) -> int:
         return max(1, round(self.seal_every_s))
@@ -379,7 +365,6 @@ class Sealer:
             retention_class = class_of(connection, row)
             entries.append({**row, **self._place(leaf_hash(data), iso(row["at"]), retention_class)})
         if entries:
-            self._register(connection, now)
             connection.execute(sa.insert(tables.entries), entries)
             self.seal(connection, Reason.ADOPTED, now)
         return len(entries)
@@ -389,7 +374,6 @@ class Sealer:
         take_chain(connection)
         dead = dead_writers(connection, now, self._left)
         for writer in dead:
-            self._register(connection, now)
             segments = [self._as_it_lies(connection, *left) for left in entries_left(connection, writer)]
             self._link(connection, Reason.RECOVERED, now, segments, writer, ends=writer)
         return len(dead)
