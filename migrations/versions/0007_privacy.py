@@ -27,14 +27,42 @@ _KEYS = {
     "erased_keys": ["erasure_id", "key_digest"],
     "holds": ["id"],
     "hold_releases": ["hold_id"],
+    "prunes": ["id"],
+    "pruned_segments": ["prune_id", "segment_id"],
+    "pruned_entries": ["prune_id", "at", "kind", "id"],
 }
 _EVIDENCE = tuple(table for table in _KEYS if table != "subject_keys")
-_VIEWS = ("v_contents", "v_erasures", "v_holds")
+_VIEWS = ("v_contents", "v_erasures", "v_holds", "v_prunes")
 _WITH_BODIES = ("v_checks", "v_images", "v_late_traces")
 """Views of before that show what lies in ``contents``."""
 
 # Under what conditions a row may go. OLD is the row; the same words serve both databases.
 _ERASED = "EXISTS (SELECT 1 FROM erased_records e WHERE e.record_id = OLD.record_id AND e.checked_at = OLD.checked_at)"
+_NAMED = "SELECT 1 FROM entries e JOIN pruned_segments p ON p.segment_id = e.segment_id WHERE"
+
+
+def _pruned(record: str, late: str | None = None) -> str:
+    """A row of a record may go with the record's segment; what came late with its own as well, where *late* holds."""
+    of_record = f"e.at = OLD.checked_at AND e.id = OLD.{record}"
+    found = f"EXISTS ({_NAMED} {of_record} AND e.kind = 'record')"
+    if late is not None:
+        found += f" OR ({late} AND EXISTS ({_NAMED} {of_record} AND e.kind = 'late_trace'))"
+    return found
+
+
+_KEY_PRUNED = f"""EXISTS (SELECT 1 FROM records r WHERE r.id = OLD.record_id
+    AND EXISTS ({_NAMED} e.at = r.checked_at AND e.id = r.id AND e.kind = 'record'))"""
+_LATE = "OLD.kind LIKE 'late%'"
+_MAY_GO = {
+    "entries": "EXISTS (SELECT 1 FROM pruned_segments p WHERE p.segment_id = OLD.segment_id)",
+    "records": _pruned("id"),
+    **{
+        table: _pruned("record_id")
+        for table in ("record_categories", "record_notes", "record_images", "record_pieces", "record_kept")
+    },
+    **{table: _pruned("record_id", "TRUE") for table in ("late_traces", "late_kept")},
+}
+"""When a row of evidence may be deleted: nothing else ever."""
 _KEY_ERASED = "EXISTS (SELECT 1 FROM erased_keys e WHERE e.key_digest = OLD.digest)"
 
 
@@ -45,6 +73,7 @@ def upgrade() -> None:
         _create_kept(table)
     _create_erasures()
     _create_holds()
+    _create_prunes()
     _create_views(on_sqlite=on_sqlite)
     for view in _WITH_BODIES:
         _redefine(view, on_sqlite=on_sqlite, change=_with_states if view == "v_checks" else _hidden)
@@ -200,6 +229,45 @@ def _create_holds() -> None:
     )
 
 
+def _create_prunes() -> None:
+    """What was pruned: whole segments, and of other segments the entries whose records went with those."""
+    _create(
+        "prunes",
+        _text("id"),
+        _time("pruned_at"),
+        _text("retention_class"),
+        _number("term_days"),
+        _time("before"),
+        _text("pruned_by"),
+        _text("reason"),
+        _number("segments"),
+        _number("entries"),
+        _number("records"),
+        _number("checkpoint_number"),
+        _text("checkpoint_hash"),
+        _text("railscribe_version"),
+    )
+    _create(
+        "pruned_segments",
+        _text("prune_id"),
+        _text("segment_id"),
+        _text("root"),
+        _number("entry_count"),
+        _points("pruned_segments", "prune_id", "prunes", "id"),
+        _points("pruned_segments", "segment_id", "segments", "id"),
+    )
+    op.create_index("ix_pruned_segments_segment_id", "pruned_segments", ["segment_id"])
+    _create(
+        "pruned_entries",
+        _text("prune_id"),
+        _time("at"),
+        _text("kind"),
+        _text("id"),
+        _points("pruned_entries", "prune_id", "prunes", "id"),
+    )
+    op.create_index("ix_pruned_entries_id", "pruned_entries", ["id"])
+
+
 def _create_views(*, on_sqlite: bool) -> None:
     def of_content(column: str) -> str:
         same = "k.checked_at = c.checked_at AND k.record_id = c.record_id AND k.kind = c.kind"
@@ -239,6 +307,15 @@ def _create_views(*, on_sqlite: bool) -> None:
                l.released_at, l.released_by, l.reason AS release_reason
         FROM holds h
         LEFT JOIN hold_releases l ON l.hold_id = h.id
+        """)
+    )
+
+    op.execute(
+        sa.text("""
+        CREATE VIEW v_prunes AS
+        SELECT id, pruned_at, retention_class, term_days, before, pruned_by, reason, segments, entries, records,
+               checkpoint_number, checkpoint_hash
+        FROM prunes
         """)
     )
 
@@ -288,8 +365,10 @@ def _shown(select: str) -> str:
 
 def _sqlite_triggers() -> list[str]:
     refusal = "SELECT RAISE(ABORT, 'railscribe: append-only');"
+    may_go = f"({_ERASED} OR {_pruned('record_id', _LATE)})"
+    key_may_go = f"({_KEY_ERASED} OR {_KEY_PRUNED})"
     statements = [
-        f"CREATE TRIGGER contents_no_delete BEFORE DELETE ON contents WHEN NOT {_ERASED} BEGIN {refusal} END",
+        f"CREATE TRIGGER contents_no_delete BEFORE DELETE ON contents WHEN NOT {may_go} BEGIN {refusal} END",
         # What comes late to a record that was erased is erased as well.
         _stay_erased("contents", f"NEW.kind LIKE 'late%' AND {_ERASED}"),
         _no_replace("contents", ["checked_at", "record_id", "kind", "position"], refusal),
@@ -299,7 +378,7 @@ def _sqlite_triggers() -> list[str]:
     for what in ("update", "delete"):
         statements.append(
             f"CREATE TRIGGER subject_keys_no_{what} BEFORE {what.upper()} ON subject_keys "
-            f"WHEN NOT {_KEY_ERASED} BEGIN {refusal} END"
+            f"WHEN NOT {key_may_go} BEGIN {refusal} END"
         )
     for table in _EVIDENCE:
         for what in ("update", "delete"):
@@ -307,6 +386,11 @@ def _sqlite_triggers() -> list[str]:
                 f"CREATE TRIGGER {table}_no_{what} BEFORE {what.upper()} ON {table} BEGIN {refusal} END"
             )
         statements.append(_no_replace(table, _KEYS[table], refusal))
+    for table, condition in _MAY_GO.items():
+        statements.append(f"DROP TRIGGER {table}_no_delete")
+        statements.append(
+            f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} WHEN NOT ({condition}) BEGIN {refusal} END"
+        )
     return statements
 
 
@@ -325,9 +409,8 @@ def _no_replace(table: str, key: list[str], answer: str) -> str:
 
 
 _FUNCTIONS = (
-    "railscribe_refuse_unless_erased",
-    "railscribe_refuse_unless_key_erased",
-    "railscribe_stay_erased",
+    *("railscribe_refuse_content", "railscribe_refuse_key", "railscribe_stay_erased"),
+    *(f"railscribe_refuse_{table}" for table in _MAY_GO),
 )
 
 
@@ -337,13 +420,13 @@ def _postgresql_triggers() -> list[str]:
         f"""
         CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            IF NOT {condition} THEN
+            IF NOT ({condition}) THEN
                 {refusal};
             END IF;
             RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
         END $$
         """
-        for name, condition in zip(_FUNCTIONS, (_ERASED, _KEY_ERASED), strict=False)
+        for name, condition in _conditions()
     ]
     statements.append(f"""
         CREATE FUNCTION railscribe_stay_erased() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -377,7 +460,22 @@ def _postgresql_triggers() -> list[str]:
                 "EXECUTE FUNCTION railscribe_refuse()"
             )
         statements.append(f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} {whole}")
+    for table in _MAY_GO:
+        statements.append(f"DROP TRIGGER {table}_no_delete ON {table}")
+        statements.append(
+            f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {row} "
+            f"EXECUTE FUNCTION railscribe_refuse_{table}()"
+        )
     return statements
+
+
+def _conditions() -> list[tuple[str, str]]:
+    """Return the functions that let a row go, each with its condition."""
+    return [
+        (_FUNCTIONS[0], f"{_ERASED} OR {_pruned('record_id', _LATE)}"),
+        (_FUNCTIONS[1], f"{_KEY_ERASED} OR {_KEY_PRUNED}"),
+        *((f"railscribe_refuse_{table}", condition) for table, condition in _MAY_GO.items()),
+    ]
 
 
 def _before_insert(table: str, then: str) -> str:
@@ -385,7 +483,15 @@ def _before_insert(table: str, then: str) -> str:
 
 
 def _undone(*, on_sqlite: bool) -> list[str]:
-    """Return what takes this revision's triggers from the table that stays."""
+    """Return what takes this revision's triggers from the tables that stay, and puts back those of before."""
     third = "no_replace" if on_sqlite else "no_truncate"
     where = "" if on_sqlite else " ON contents"
-    return [f"DROP TRIGGER contents_{what}{where}" for what in ("no_delete", "stay_erased", third)]
+    statements = [f"DROP TRIGGER contents_{what}{where}" for what in ("no_delete", "stay_erased", third)]
+    refused = "BEGIN SELECT RAISE(ABORT, 'railscribe: append-only'); END"
+    if not on_sqlite:
+        refused = "FOR EACH ROW EXECUTE FUNCTION railscribe_refuse()"
+    for table in _MAY_GO:
+        if table not in _KEYS:
+            statements.append(f"DROP TRIGGER {table}_no_delete{'' if on_sqlite else f' ON {table}'}")
+            statements.append(f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refused}")
+    return statements

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from railscribe.audit import AuditStore, Holds, PolicyRegistry, Scope, erase, tables
+from railscribe.audit import AuditStore, Holds, PolicyRegistry, Scope, erase, prune, tables
 from railscribe.audit.content_keys import LocalKeyFile, new_key
 from railscribe.audit.database import open_engine, parse_url, writing
 from railscribe.audit.forms import Encrypted
@@ -202,6 +202,11 @@ def _fill_privacy(store: AuditStore) -> None:
     holds = Holds(store)
     holds.release(holds.add(Scope(tenant="acme"), by="legal", reason="a suit"), by="legal", reason="settled")
     erase(store, subject="user-8", by="dpo", reason="asked to")
+    old = _undecided(9)
+    store.append_rows([rows_of(old, retention_class="brief", keep_chars=1000)], "Filling")
+    store.seal()
+    store.append_rows([late_rows(_late(old), retention_class="brief", keep_chars=1000)], "Filling")
+    prune(store, terms={"brief": 1}, by="operator", reason="its term is over")
 
 
 @pytest.fixture

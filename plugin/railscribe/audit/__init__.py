@@ -5,6 +5,7 @@ from railscribe.audit.holds import Holds, Scope
 from railscribe.audit.opening import open_store
 from railscribe.audit.policies import PolicyRegistry
 from railscribe.audit.probes import KnownProbes
+from railscribe.audit.pruning import Pruned, prune
 from railscribe.audit.redaction import Redaction
 from railscribe.audit.store import AuditStore
 
@@ -14,8 +15,10 @@ __all__ = [
     "Holds",
     "KnownProbes",
     "PolicyRegistry",
+    "Pruned",
     "Redaction",
     "Scope",
     "erase",
     "open_store",
+    "prune",
 ]

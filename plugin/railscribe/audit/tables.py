@@ -572,6 +572,46 @@ gaps = _evidence(
     _text("detail", nullable=True),
 )
 
+prunes = _evidence(
+    "prunes",
+    _text("id", primary_key=True),
+    _time("pruned_at"),
+    _text("retention_class"),
+    _number("term_days"),
+    _time("before"),
+    _text("pruned_by"),
+    _text("reason"),
+    _number("segments"),
+    _number("entries"),
+    _number("records"),
+    _number("checkpoint_number"),
+    _text("checkpoint_hash"),
+    _text("railscribe_version"),
+)
+
+
+def _of_prune() -> sa.Column[str]:
+    return _text("prune_id", sa.ForeignKey("prunes.id"), primary_key=True)
+
+
+pruned_segments = _evidence(
+    "pruned_segments",
+    _of_prune(),
+    _text("segment_id", sa.ForeignKey("segments.id"), primary_key=True),
+    _text("root"),
+    _number("entry_count"),
+    sa.Index(None, "segment_id"),
+)
+
+pruned_entries = _evidence(
+    "pruned_entries",
+    _of_prune(),
+    _time("at", primary_key=True),
+    _text("kind", primary_key=True),
+    _text("id", primary_key=True),
+    sa.Index(None, "id"),
+)
+
 EVIDENCE = (
     *(policies, policy_texts, engines),
     *(records, record_categories, record_notes, record_images, record_pieces),
@@ -580,11 +620,12 @@ EVIDENCE = (
     policy_moves,
     *(entries, signing_keys, writers, checkpoints, segments, gaps),
     *(record_kept, late_kept, erasures, erased_records, erased_keys, holds, hold_releases),
+    *(prunes, pruned_segments, pruned_entries),
 )
 """Tables whose rows can never be changed, and are deleted where a prune names them or not at all."""
 
 VIEWS = (
     *("v_checks", "v_blocked_by_category_day", "v_undecided", "v_reviews", "v_late_traces", "v_images"),
     *("v_policy_tags", "v_policy_timeline"),
-    *("v_contents", "v_erasures", "v_holds"),
+    *("v_contents", "v_erasures", "v_holds", "v_prunes"),
 )
