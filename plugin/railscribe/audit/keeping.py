@@ -72,7 +72,7 @@ class Keeping:
             if mode in modes and not there:
                 hint = f"Make one with railscribe audit content-key new FILE, and set {name} to it."
                 raise SettingsError(f"Content mode {mode.value!r} needs a key.", hint=hint)
-        digest_key = settings.digest_key_file and read_key_file(settings.digest_key_file)
+        digest_file = settings.digest_key_file
         return cls(
             mode=settings.content_mode,
             mode_by_tenant=settings.content_mode_by_tenant,
@@ -81,7 +81,7 @@ class Keeping:
             class_by_tenant=settings.retention_class_by_tenant,
             class_by_policy=settings.retention_class_by_policy,
             redactor=open_redactor(settings.redactor) if ContentMode.REDACTED in modes else None,
-            digest_key=digest_key,
+            digest_key=None if digest_file is None else read_key_file(digest_file),
             wrapper=wrapper,
             keys=SubjectKeys(wrapper) if wrapper else None,
         )

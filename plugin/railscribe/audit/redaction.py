@@ -18,6 +18,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -81,17 +82,15 @@ class _Presidio:
     """Presidio with its own recognizers; names, places and the like only with a language model."""
 
     def __init__(self, *, names: bool) -> None:
-        import presidio_analyzer
-        from presidio_anonymizer import AnonymizerEngine
-
+        analyzer: Any = import_module("presidio_analyzer")  # an extra, and seconds to load
+        anonymizer: Any = import_module("presidio_anonymizer")
+        _stay_offline()
         if names:
             _require_model()
-            self._analyzer: Any = presidio_analyzer.AnalyzerEngine()
+            self._analyzer: Any = analyzer.AnalyzerEngine()
         else:
-            self._analyzer = presidio_analyzer.AnalyzerEngine(
-                nlp_engine=_no_language(), registry=_patterns(presidio_analyzer)
-            )
-        self._anonymizer: Any = AnonymizerEngine()
+            self._analyzer = analyzer.AnalyzerEngine(nlp_engine=_no_language(), registry=_patterns(analyzer))
+        self._anonymizer: Any = anonymizer.AnonymizerEngine()
 
     def __call__(self, text: str) -> Redaction:
         found = self._analyzer.analyze(text=text, language="en", score_threshold=_SCORE)
@@ -100,11 +99,17 @@ class _Presidio:
         return Redaction(text=result.text, counts=counts)
 
 
+def _stay_offline() -> None:
+    """Let the recognizer of e-mail addresses judge their ends by the list in its package, and fetch none (rule 4)."""
+    found: Any = import_module("tldextract")  # comes with Presidio, whose recognizer asks this very module
+    import_module("tldextract.tldextract").TLD_EXTRACTOR = found.TLDExtract(  # type: ignore[attr-defined,unused-ignore]
+        suffix_list_urls=()
+    )
+
+
 def _require_model() -> None:
     """Check that spaCy's model is there: Presidio would fetch it, and end the process where it cannot (rule 4)."""
-    from spacy.util import is_package
-
-    if not is_package(_MODEL):
+    if not import_module("spacy.util").is_package(_MODEL):  # comes with Presidio
         raise MissingExtraError(
             f"Presidio finds names with spaCy's model {_MODEL}, which is not installed.",
             hint=f"Install it: python -m spacy download {_MODEL}; or redact numbers, addresses and the like"
@@ -126,9 +131,9 @@ def _patterns(analyzer: Any) -> Any:
 
 def _no_language() -> Any:
     """Return a language engine for Presidio that knows no language: no words, no lemmas, no names."""
-    from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
+    engines: Any = import_module("presidio_analyzer.nlp_engine")
 
-    class NoLanguage(NlpEngine):  # type: ignore[misc,unused-ignore] # untyped where it is not installed
+    class NoLanguage(engines.NlpEngine):  # type: ignore[misc] # an extra, which may not be there
         def load(self) -> None:
             pass
 
@@ -136,7 +141,7 @@ def _no_language() -> Any:
             return True
 
         def process_text(self, text: str, language: str) -> Any:
-            return NlpArtifacts([], [], [], [], self, language)
+            return engines.NlpArtifacts([], [], [], [], self, language)
 
         def process_batch(self, texts: Any, language: str, **_: Any) -> Any:
             return ((text, self.process_text(text, language)) for text in texts)

@@ -12,12 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from railscribe.audit import open_store
-from railscribe.cli import options
+from railscribe.cli import audit_privacy, options
 from railscribe.cli.audit_spool import spool
 from railscribe.values import Outcome
 
 app = typer.Typer(help="What was decided.", no_args_is_help=True, rich_markup_mode=None)
 app.command("spool")(spool)
+app.command("erase")(audit_privacy.erase)
+app.command("prune")(audit_privacy.prune_)
+app.add_typer(audit_privacy.hold, name="hold")
+app.add_typer(audit_privacy.content_key, name="content-key")
 
 
 @app.command("list")
