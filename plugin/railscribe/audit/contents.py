@@ -77,7 +77,8 @@ def opened(row: Row | None, kept: Row | None, find_key: FindKey) -> Row | None:
     if kept is None:
         return row
     form = Form(kept["form"])
-    told = {**(row or {}), "redactions": json.loads(kept["redactions"]) if kept["redactions"] else None}
+    counts = kept.get("redactions")
+    told = {**(row or {}), "redactions": json.loads(counts) if counts else None}
     if form is Form.WITHHELD:
         return {**told, "body": None, "salt": None, "state": form.value}
     if row is None:

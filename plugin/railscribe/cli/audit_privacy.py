@@ -174,7 +174,7 @@ def hold_list(database_url: options.DatabaseUrl = None, as_json: options.Json = 
 def content_key_new(
     file: Annotated[Path, typer.Argument(help="Where to; it must not be there yet.")],
 ) -> None:
-    """Make a key for content_key_file or digest_key_file, for its owner alone. Back it up: nothing opens without it."""
+    """Make a key for content_key_file or digest_key_file, its owner's alone. Back it up: nothing opens without it."""
     write_key_file(file)
     typer.echo(f"made {file}")
 
