@@ -6,7 +6,8 @@
 *Without* is the same writer, queue, batches and statements on a database whose triggers for the chain are taken off:
 only entries, leaves, places and checkpoints are missing. The two take turns in slices of a few seconds, in one run
 on the same machine, and the ratio is the median of those of neighbouring slices: what else the machine does hits both.
-Rows are made beforehand, so that nothing but keeping them is measured.
+An append begins with a record, as a rail's does; with --prepared its rows are made beforehand, so that nothing but
+keeping them is measured.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from benchmarks.databases import DATABASES, NewDatabase
-from benchmarks.made_records import made_record
+from databases import DATABASES, NewDatabase
+from made_records import made_record
 
 from railscribe.audit import AuditStore
 from railscribe.audit.attesting import Attestation
@@ -39,8 +41,8 @@ from railscribe.audit.database import open_engine, parse_url
 from railscribe.audit.keeper import Keeper
 from railscribe.audit.ledger import Ledger
 from railscribe.audit.rows import Rows, rows_of
-from railscribe.audit.writer import Writer
-from railscribe.values import Stage
+from railscribe.audit.writer import Make, Writer
+from railscribe.values import Record, Stage
 
 CLIENTS = ("batches of 1,000", "one thread", "eight threads", "eight processes")
 RATE = 200.0  # checks a second, for the wait
@@ -51,13 +53,22 @@ class _Unattested(Attestation):
 
     def begin(self, doing: str) -> None: ...
 
-    def attest(self, connection: sa.Connection, batch: Sequence[Rows]) -> None: ...
+    def attest(self, connection: sa.Connection, batch: Sequence[Rows], stored: Sequence[Any]) -> None: ...
 
 
-def prepared(count: int) -> Iterator[Rows]:
-    """Yield the rows of *count* new records."""
+def makers(count: int, *, prepared: bool) -> Iterator[Make]:
+    """Yield what makes the rows of *count* new records; with *prepared* they are made already."""
     for _ in range(count):
-        yield rows_of(made_record(), retention_class="default", keep_chars=100_000)
+        record = made_record()
+        make = partial(_rows, record)
+        if prepared:
+            rows = make()
+            make = partial(list, rows)
+        yield make
+
+
+def _rows(record: Record) -> list[Rows]:
+    return [rows_of(record, retention_class="default", keep_chars=100_000)]
 
 
 @contextmanager
@@ -87,15 +98,15 @@ def take_off_triggers(url: str) -> None:
     engine.dispose()
 
 
-def submit(writer: Writer, rows: Rows) -> Future[None]:
-    return writer.submit(lambda: [rows], "Appending", Stage.DURABLE)
+def submit(writer: Writer, make: Make) -> Future[None]:
+    return writer.submit(make, "Appending", Stage.DURABLE)
 
 
-def in_batches(writer: Writer, rows: list[Rows], until: float) -> int:
+def in_batches(writer: Writer, makes: list[Make], until: float) -> int:
     """Keep a thousand on their way."""
     waiting: deque[Future[None]] = deque()
     done = 0
-    for each in rows:
+    for each in makes:
         waiting.append(submit(writer, each))
         if len(waiting) == 2000:
             for _ in range(1000):
@@ -109,9 +120,9 @@ def in_batches(writer: Writer, rows: list[Rows], until: float) -> int:
     return done
 
 
-def one_by_one(writer: Writer, rows: list[Rows], until: float, threads: int) -> int:
+def one_by_one(writer: Writer, makes: list[Make], until: float, threads: int) -> int:
     """Let each of *threads* append, wait, and append the next."""
-    left = iter(rows)
+    left = iter(makes)
     lock = threading.Lock()
     counts = [0] * threads
 
@@ -132,25 +143,25 @@ def one_by_one(writer: Writer, rows: list[Rows], until: float, threads: int) -> 
     return sum(counts)
 
 
-def slice_of(url: str, clients: str, seconds: float, *, bare: bool) -> float:
+def slice_of(url: str, clients: str, seconds: float, *, bare: bool, prepared: bool) -> float:
     """Return how many entries a second *clients* made durable in one slice."""
     if clients == "eight processes":
-        return _by_processes(url, seconds, bare=bare)
-    rows = list(prepared(int(seconds * (7000 if clients.startswith("batches") else 3000))))
+        return _by_processes(url, seconds, bare=bare, prepared=prepared)
+    makes = list(makers(int(seconds * (9000 if clients.startswith("batches") else 3000)), prepared=prepared))
     with writer_on(url, bare=bare) as writer:
-        submit(writer, next(prepared(1))).result()
+        submit(writer, next(makers(1, prepared=True))).result()
         began = time.perf_counter()
         until = began + seconds
         if clients.startswith("batches"):
-            done = in_batches(writer, rows, until)
+            done = in_batches(writer, makes, until)
         else:
-            done = one_by_one(writer, rows, until, 8 if clients == "eight threads" else 1)
+            done = one_by_one(writer, makes, until, 8 if clients == "eight threads" else 1)
         return done / (time.perf_counter() - began)
 
 
-def _by_processes(url: str, seconds: float, *, bare: bool) -> float:
+def _by_processes(url: str, seconds: float, *, bare: bool, prepared: bool) -> float:
     command = [sys.executable, "-m", "benchmarks.audit_append", "--client", url, "--seconds", str(seconds)]
-    command += ["--bare"] if bare else []
+    command += ["--bare"] * bare + ["--prepared"] * prepared
     clients = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)
     ]
@@ -165,30 +176,37 @@ def _by_processes(url: str, seconds: float, *, bare: bool) -> float:
     return float(sum(rates))
 
 
-def client(url: str, seconds: float, *, bare: bool) -> None:
+def client(url: str, seconds: float, *, bare: bool, prepared: bool) -> None:
     """Be one of eight processes."""
-    rows = list(prepared(int(seconds * 400)))
+    makes = list(makers(int(seconds * 400), prepared=prepared))
     with writer_on(url, bare=bare) as writer:
-        submit(writer, next(prepared(1))).result()
+        submit(writer, next(makers(1, prepared=True))).result()
         print("ready", flush=True)
         sys.stdin.readline()
         began = time.perf_counter()
-        done = one_by_one(writer, rows, began + seconds, 1)
+        done = one_by_one(writer, makes, began + seconds, 1)
         print(done / (time.perf_counter() - began), flush=True)
 
 
-def ratios(database: str, new: NewDatabase, clients: str, seconds: float, pairs: int) -> dict[str, Any]:
+def ratios(
+    database: str, new: NewDatabase, clients: str, seconds: float, pairs: int, *, prepared: bool
+) -> dict[str, Any]:
     """Measure *clients* on *database*: with the chain and without, in turns."""
     chained, bare = new(), new()
     take_off_triggers(bare)
     rates: dict[bool, list[float]] = {True: [], False: []}
+
+    def one(is_bare: bool) -> float:  # noqa: FBT001
+        return slice_of(bare if is_bare else chained, clients, seconds, bare=is_bare, prepared=prepared)
+
     for number in range(pairs):
         for is_bare in (True, False) if number % 2 else (False, True):
-            rates[is_bare].append(slice_of(bare if is_bare else chained, clients, seconds, bare=is_bare))
+            rates[is_bare].append(one(is_bare))
     each = [one / other for one, other in zip(rates[False], rates[True], strict=True)]
     return {
         "database": database,
         "clients": clients,
+        "begins_with": "rows" if prepared else "records",
         "with_chain_per_s": round(statistics.median(rates[False])),
         "without_per_s": round(statistics.median(rates[True])),
         "ratio": round(statistics.median(each), 3),
@@ -241,11 +259,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of one slice")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="on the disk to be measured")
+    parser.add_argument("--prepared", action="store_true", help="begin with rows, and not with records")
     parser.add_argument("--client", metavar="URL", help=argparse.SUPPRESS)
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.client:
-        client(asked.client, asked.seconds, bare=asked.bare)
+        client(asked.client, asked.seconds, bare=asked.bare, prepared=asked.prepared)
         return
     print(
         f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, slices of {asked.seconds:g} s, {asked.pairs} pairs"
@@ -263,10 +282,10 @@ def _measure(asked: argparse.Namespace, database: str, new: NewDatabase) -> None
     if asked.only != "wait":
         for clients in [asked.clients] if asked.clients else CLIENTS:
             measured.append(
-                lambda clients=clients: ratios(database, new, clients, asked.seconds, asked.pairs)
+                partial(ratios, database, new, clients, asked.seconds, asked.pairs, prepared=asked.prepared)
             )
     if asked.only != "ratio":
-        measured.append(lambda: waits(database, new, asked.seconds * 5))
+        measured.append(partial(waits, database, new, asked.seconds * 5))
     for measure in measured:
         print(json.dumps(measure()), flush=True)
 

@@ -97,7 +97,7 @@ def _create_entries() -> None:
 
 
 def _create_chain() -> None:
-    _create("signing_keys", _text("id"), _text("public_key"), _time("known_at"))
+    _create("signing_keys", _text("id"), _text("public_key"))
     _create(
         "writers",
         _text("id"),

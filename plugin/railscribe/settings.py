@@ -53,6 +53,12 @@ class Settings(BaseSettings):
     key in the user's data folder, made by the first entry of a new database."""
     seal_every_s: float = Field(default=60.0, gt=0)
     """Seconds from one signed checkpoint to the next."""
+    anchor_file: Path | None = None
+    """Each checkpoint's number, hash and signature are appended to this file, which had better lie elsewhere."""
+    anchor_command: str | None = None
+    """A command that is given that line on its standard input."""
+    anchor_url: str | None = None
+    """An ``https://`` address that the line is sent to by POST."""
     policy: str = "default"
     """A ready policy's name, a YAML or JSON file, or one of the registry: NAME@TAG, NAME@VERSION, a digest."""
     policy_by_tenant: dict[str, str] = {}

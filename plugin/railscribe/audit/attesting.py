@@ -2,7 +2,7 @@
 
     attestation.begin(doing)                             # before a transaction that writes
     with attestation.tentative(), engine.begin() as connection:
-        attestation.attest(connection, batch)            # its first statements
+        attestation.attest(connection, batch, …)         # its first statements
         ...                                              # the evidence of the batch
     attestation.committed()
 
@@ -27,11 +27,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from railscribe.audit import keys, tables
+from railscribe.audit.anchors import Anchors
 from railscribe.audit.chain.checkpoint import Reason
-from railscribe.audit.database import reading, translated, writing
+from railscribe.audit.database import open_engine, parse_url, reading, translated, writing
 from railscribe.audit.inserting import insert
+from railscribe.audit.leftovers import older_evidence
 from railscribe.audit.rows import Rows
-from railscribe.audit.sealing import Sealer
+from railscribe.audit.sealing import Sealer, last_checkpoint, signs_next
+from railscribe.audit.stored import Stored
 from railscribe.errors import AuditError
 
 logger = logging.getLogger(__name__)
@@ -43,12 +46,19 @@ class Attestation:
     """One store's place in the chain, from its first entry on."""
 
     def __init__(
-        self, engine: sa.Engine, url: URL, *, signing_key: Path | None, seal_every_s: float = SEAL_EVERY_S
+        self,
+        engine: sa.Engine,
+        url: URL,
+        *,
+        signing_key: Path | None,
+        seal_every_s: float = SEAL_EVERY_S,
+        anchors: Anchors | None = None,
     ) -> None:
         self._engine = engine
         self._url = url
         self._key_path = signing_key
         self._seal_every_s = seal_every_s
+        self._anchors = anchors or Anchors()
         self.sealer: Sealer | None = None
         self._left: list[str] = []
         """Writers that this process gave up: nobody knows which of their last places are taken."""
@@ -73,12 +83,11 @@ class Attestation:
         if self.sealer is not None:
             return
         with translated(self._url, doing), reading(self._engine).begin() as connection:
-            has_chain = (
-                connection.execute(sa.select(tables.checkpoints.c.number).limit(1)).first() is not None
-            )
+            last = last_checkpoint(connection)
         sealer = Sealer(
-            keys.load_or_create(self._key_path, has_chain=has_chain),
+            keys.load_or_create(self._key_path, signs=signs_next(last) if last else None),
             seal_every_s=self._seal_every_s,
+            tell=self._anchors.take_failures,
             left=self._left,
         )
         self._adopt(sealer, doing)
@@ -103,8 +112,10 @@ class Attestation:
         with self.sealer.tentative():
             yield
 
-    def attest(self, connection: sa.Connection, batch: Sequence[Rows]) -> None:
+    def attest(self, connection: sa.Connection, batch: Sequence[Rows], stored: Sequence[Stored]) -> None:
         """Give each entry of *batch* its place, before its evidence is inserted, and seal what is due.
+
+        *stored* are their rows in canonical form.
 
         Raises:
             AuditError: an entry cannot be placed, or the chain not be gone on with.
@@ -114,7 +125,7 @@ class Attestation:
         if not batch:
             return
         self.sealer.enter(connection, now())
-        insert(connection, tables.entries, [self.sealer.place(rows) for rows in batch])
+        insert(connection, tables.entries, list(map(self.sealer.place, batch, stored)))
 
     def seal(self, connection: sa.Connection, reason: Reason) -> None:
         """Make a checkpoint, in a transaction of its own; nothing happens before there was an entry."""
@@ -136,9 +147,34 @@ class Attestation:
     def committed(self) -> None:
         """Carry outside what was sealed (rule 4). Call it after a commit."""
         if self.sealer is not None:
-            self.sealer.take_made()
+            self._anchors.carry(self.sealer.take_made())
+
+    def close(self) -> None:
+        """Wait a little for what is being carried outside."""
+        self._anchors.close()
 
 
 def now() -> datetime:
     """Return the time, in UTC."""
     return datetime.now(timezone.utc)
+
+
+def adopt(url: str, signing_key: Path | None) -> bool:
+    """Take evidence from before there was a chain into it now, where there is any; return whether there was.
+
+    The first entry would do the same; after an upgrade there is time for it.
+
+    Raises:
+        SigningKeyError: there is no key to sign with.
+        AuditError: the database failed.
+    """
+    doing, parsed = "Taking older evidence into the chain", parse_url(url)
+    engine = open_engine(parsed)
+    try:
+        with translated(parsed, doing), reading(engine).begin() as connection:
+            has_older = next(older_evidence(connection, 1), None) is not None
+        if has_older:
+            Attestation(engine, parsed, signing_key=signing_key).begin(doing)
+    finally:
+        engine.dispose()
+    return has_older

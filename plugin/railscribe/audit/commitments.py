@@ -16,6 +16,7 @@ import hmac
 import secrets
 
 _DOMAIN = b"railscribe/commitment/v1"
+_START = len(_DOMAIN).to_bytes(8, "big") + _DOMAIN
 
 
 def new_salt() -> str:
@@ -25,13 +26,18 @@ def new_salt() -> str:
 
 def commit(kind: str, salt: str, content: str) -> str:
     """Return the commitment to *content* of *kind* under *salt*, a hex string (rules 1 and 2)."""
-    parts = (_DOMAIN, kind.encode(), bytes.fromhex(salt), content.encode("utf-8", "surrogatepass"))
-    return hashlib.sha256(frames(*parts)).hexdigest()
+    named, salted, data = kind.encode(), bytes.fromhex(salt), content.encode("utf-8", "surrogatepass")
+    framed = (_START, _length(named), named, _length(salted), salted, _length(data), data)
+    return hashlib.sha256(b"".join(framed)).hexdigest()
+
+
+def _length(part: bytes) -> bytes:
+    return len(part).to_bytes(8, "big")
 
 
 def frames(*parts: bytes) -> bytes:
     """Return *parts* so that no two lists of them read the same (rule 1)."""
-    return b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+    return b"".join(framed for part in parts for framed in (_length(part), part))
 
 
 def verify(commitment: str, kind: str, salt: str, content: str) -> bool:

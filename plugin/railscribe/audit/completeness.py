@@ -41,7 +41,7 @@ class Sessions:
                 raw = bytes.fromhex(public)
             except (ValueError, TypeError):
                 raw = b""
-            if key_id(raw) == name:
+            if key_id(raw) == name and raw.hex() == public:
                 keys[name] = raw
             else:
                 self._report.add("key_altered", "It is not the key of its id.", key=name)
@@ -136,6 +136,9 @@ class Sessions:
 def told_of(database: Database, sessions: Sessions, links: Links) -> dict[str, Any]:
     """Return what is told of completeness, and check what of it can be checked."""
     told = sessions.told()
+    for (name,) in database.rows("SELECT id FROM signing_keys"):
+        if name not in links.named:
+            links.tell("key_beside", "No checkpoint tells of it.", key=name)
     ((gaps, missing),) = database.rows("SELECT count(*), coalesce(sum(count), 0) FROM gaps")
     if gaps < links.gaps:
         links.tell("gap_missing", f"{links.gaps} gaps were on record, and {gaps} are.")

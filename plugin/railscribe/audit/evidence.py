@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from railscribe.audit import tables
-from railscribe.audit.chain.canonical import entry_bytes, row_text
+from railscribe.audit.chain.canonical import entry_bytes
 from railscribe.audit.rows import EntryKind
 from railscribe.audit.stored import Reader, time_for, time_of_sqlite, utc_text
 
@@ -137,6 +138,11 @@ class Database:
             try:
                 cursor.execute(self._native(sql), tuple(parameters))
                 return list(cursor.fetchall())
+            except self.connection.dialect.loaded_dbapi.OperationalError as error:
+                if "decode" not in str(error):
+                    raise
+                with self._tolerant():
+                    return list(cursor.execute(sql, tuple(parameters)).fetchall())
             finally:
                 cursor.close()
 
@@ -149,10 +155,26 @@ class Database:
             )
             try:
                 cursor.execute(self._native(sql), tuple(parameters))
-                while some := cursor.fetchmany(1000):
+                while some := self._next(cursor):
                     yield from some
             finally:
                 cursor.close()
+
+    def _next(self, cursor: Any) -> list[tuple[Any, ...]]:
+        if not self.on_sqlite:
+            return list(cursor.fetchmany(1000))
+        with self._tolerant():
+            return list(cursor.fetchmany(1000))
+
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        """Let SQLite read what somebody put there as text and is no UTF-8, as text that was never hashed."""
+        driver = self._raw.driver_connection
+        driver.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+        try:
+            yield
+        finally:
+            driver.text_factory = str
 
     def time(self, expression: str) -> str:
         """Return the SQL for a time, to be read with :meth:`read_time`."""
@@ -254,7 +276,7 @@ def bytes_of_rows(kind: str, rows: RowsByTable) -> bytes:
         ValueError: a value is in no form that was ever stored.
     """
     try:
-        return entry_bytes(kind, {name: [row_text(row) for row in some] for name, some in rows.items()})
+        return entry_bytes(kind, rows)
     except TypeError:
         raise ValueError("not a value as it is stored") from None
 

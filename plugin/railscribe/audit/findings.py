@@ -66,7 +66,8 @@ class Report:
         """Keep a failure (rule 3)."""
         self.failed[code] += 1
         if len(self.failures) < LISTED:
-            self.failures.append(Failure(code=code, says=says, place=place))
+            named = {name: _printable(value) for name, value in place.items()}
+            self.failures.append(Failure(code=code, says=says, place=named))
 
     @property
     def ok(self) -> bool:
@@ -104,3 +105,10 @@ class Report:
             failure.as_json() for failure in self.failures if (failure.code in COMPLETENESS) is about_missing
         ]
         return {"ok": not count, "failed": count, "failures": listed}
+
+
+def _printable(value: Any) -> Any:
+    """Return *value*, which may come from a forged column, as JSON can carry it."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value if isinstance(value, int) else repr(value)

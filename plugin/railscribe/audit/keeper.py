@@ -22,9 +22,10 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from copy import copy
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from itertools import chain
 
+from railscribe.audit.attesting import now
 from railscribe.audit.chain.checkpoint import Reason
 from railscribe.audit.gaps import Gap, GapReason, Gaps, entry_of
 from railscribe.audit.ledger import Ledger
@@ -77,7 +78,7 @@ class Keeper:
         self._orphans_at = float("-inf")
         self._seal_at = float("-inf")
         """When a checkpoint that could not be made is tried again."""
-        self._clock = datetime.now(timezone.utc)
+        self._clock = now()
 
     def keep(self, batches: Sequence[Batch], doing: str) -> list[AuditError | None]:
         """Make *batches* durable; return for each why that failed, or ``None``."""
@@ -140,30 +141,30 @@ class Keeper:
 
     def chores(self) -> float:
         """Do a piece of what waits for a quiet moment; return after how many seconds there may be more."""
-        now = time.monotonic()
         self._watch_clock()
+        moment = time.monotonic()
         if self._spool is not None and self._spool.own is not None:
-            if now >= self._ask_at:
+            if moment >= self._ask_at:
                 self._replay(self._spool.own)
             return max(self._ask_at - time.monotonic(), 0.0)
-        if now < self._ask_at:
-            return self._ask_at - now
-        seal_s = self._seal_if_due(now)
-        return seal_s if self._spool is None else min(seal_s, self._replay_orphans(now))
+        if moment < self._ask_at:
+            return self._ask_at - moment
+        seal_s = self._seal_if_due(moment)
+        return seal_s if self._spool is None else min(seal_s, self._replay_orphans(moment))
 
-    def _seal_if_due(self, now: float) -> float:
+    def _seal_if_due(self, moment: float) -> float:
         if (due_s := self._ledger.due_s()) > 0:
             return due_s
-        if now >= self._seal_at:
-            self._seal_at = now + LONGEST_PAUSE_S  # should it fail
+        if moment >= self._seal_at:
+            self._seal_at = moment + LONGEST_PAUSE_S  # should it fail
             try:
                 self._ledger.seal(Reason.SCHEDULED)
             except AuditError as error:
                 logger.error("a checkpoint is due and could not be made: %s", error)  # noqa: TRY400
                 self._went_away(error)
             else:
-                self._seal_at = now
-        return max(self._ledger.due_s(), self._seal_at - now)
+                self._seal_at = moment
+        return max(self._ledger.due_s(), self._seal_at - moment)
 
     def seal(self) -> bool:
         """Put what was kept under a checkpoint; return whether all of it is, and nothing waits in the spool.
@@ -182,24 +183,24 @@ class Keeper:
 
     def _watch_clock(self) -> None:
         """Put on record that the clock was set back: times repeat that way, and it looks like tampering (rule 7)."""
-        now = datetime.now(timezone.utc)
-        if self._clock - now > CLOCK_SLACK:
-            by_s = (self._clock - now).total_seconds()
+        at = now()
+        if self._clock - at > CLOCK_SLACK:
+            by_s = (self._clock - at).total_seconds()
             logger.warning("the clock was set back by %.1f s", by_s)
             self._gaps.add(
-                GapReason.CLOCK_WENT_BACK, 0, f"Set back by {by_s:.1f} s.", since=now, until=self._clock
+                GapReason.CLOCK_WENT_BACK, 0, f"Set back by {by_s:.1f} s.", since=at, until=self._clock
             )
-        self._clock = now
+        self._clock = at
 
-    def _replay_orphans(self, now: float) -> float:
+    def _replay_orphans(self, moment: float) -> float:
         if self._spool is None or not self._is_proven:
             return float("inf")
         if self._orphan is None:
-            if now >= self._orphans_at:
-                self._orphans, self._orphans_at = self._spool.orphans(), now + _ORPHANS_PAUSE_S
+            if moment >= self._orphans_at:
+                self._orphans, self._orphans_at = self._spool.orphans(), moment + _ORPHANS_PAUSE_S
             self._orphan = self._next_orphan()
             if self._orphan is None:
-                return self._orphans_at - now
+                return self._orphans_at - moment
         if self._replay(self._orphan):
             self._orphan = None
         return max(self._ask_at - time.monotonic(), 0.0)

@@ -29,6 +29,10 @@ NEW_KEY = "Make one: railscribe audit key new"
 _RAW = re.compile("[0-9a-f]{64}")
 
 
+class KeyThereError(SigningKeyError):
+    """There is a key already."""
+
+
 def default_path() -> Path:
     """Return where the key lies when the settings name no file."""
     return user_data_path("railscribe") / "signing-key.pem"
@@ -114,16 +118,24 @@ def create(path: Path) -> SigningKey:
     return load(path)
 
 
-def load_or_create(path: Path | None, *, has_chain: bool) -> SigningKey:
+def load_or_create(path: Path | None, *, signs: str | None) -> SigningKey:
     """Return the key at *path*, or at the default place, where it is made if no chain has begun (rule 3).
+
+    *signs* is the id of the key that the chain is signed with, where there is one.
 
     Raises:
         SigningKeyError: there is none and none may be made, or the file holds none.
     """
     place = path or default_path()
-    if path is None and not has_chain and not place.exists():
-        with contextlib.suppress(SigningKeyError):
-            return create(place)  # or somebody else just has
+    if path is None and signs is None and not place.exists():
+        with contextlib.suppress(KeyThereError):  # somebody else just has
+            return create(place)
+    if signs is not None and not place.exists():
+        raise SigningKeyError(
+            f"The chain is signed with the key {signs}, and there is no key at {place}.",
+            hint="Put it there, or name its place (RAILSCRIBE_SIGNING_KEY). If it is lost for good: "
+            "railscribe audit key rotate --lost.",
+        )
     return load(place)
 
 

@@ -34,6 +34,7 @@ from railscribe.audit.database import reading, translated, writing
 from railscribe.audit.inserting import insert
 from railscribe.audit.revision import require_head
 from railscribe.audit.rows import Rows
+from railscribe.audit.stored import row_to_store, to_store
 from railscribe.errors import AuditError
 
 logger = logging.getLogger(__name__)
@@ -150,6 +151,7 @@ class Ledger:
                 self.seal(Reason.CLOSED)
             except AuditError as error:
                 logger.warning("the audit store was closed without a checkpoint: %s", error)
+        self._attestation.close()
 
     @property
     def writer(self) -> str:
@@ -178,19 +180,19 @@ class Ledger:
 
     def insert(self, connection: sa.Connection, entries: Sequence[Rows]) -> None:
         """Insert *entries* in a transaction of :meth:`writing` (rules 2 and 3)."""
-        self._attestation.attest(connection, entries)
+        stored = [to_store(rows) for rows in entries]
+        self._attestation.attest(connection, entries, stored)
         shared: dict[sa.Table, dict[str, Row]] = {}
         own: dict[sa.Table, list[Row]] = {}
-        for rows in entries:
+        for rows, kept in zip(entries, stored, strict=True):
             for table, row in rows.shared.items():
                 if (table.name, row["digest"]) not in self._known:
                     shared.setdefault(table, {})[row["digest"]] = row
-            for table, some in rows.own.items():
-                if some:
-                    own.setdefault(table, []).extend(some)
+            for table, some in kept.items():
+                own.setdefault(table, []).extend(some)
         for table in sorted(shared, key=_ORDER.__getitem__):
             # In one order in all processes: those that insert the same rows at once wait and do not deadlock.
-            some = [row for _, row in sorted(shared[table].items())]
+            some = [row_to_store(table, row) for _, row in sorted(shared[table].items())]
             insert(connection, table, some, if_new=True)
             self._fresh += [(table.name, row["digest"]) for row in some]
         for table in sorted(own, key=_ORDER.__getitem__):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from railscribe.audit.anchors import Anchors
 from railscribe.audit.keeping import Keeping
 from railscribe.audit.store import AuditStore
 from railscribe.settings import Settings
@@ -26,4 +27,5 @@ def open_store(settings: Settings) -> AuditStore:
         signing_key=settings.signing_key,
         seal_every_s=settings.seal_every_s,
         keeping=Keeping.of(settings),
+        anchors=Anchors(file=settings.anchor_file, command=settings.anchor_command, url=settings.anchor_url),
     )

@@ -29,7 +29,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -45,7 +45,7 @@ from railscribe.audit.contents import Row, iso
 from railscribe.audit.leftovers import class_of, dead_writers, entries_left, older_evidence, silence_s
 from railscribe.audit.locks import hold_writer, take_chain
 from railscribe.audit.rows import Rows, railscribe_version
-from railscribe.audit.stored import bytes_of
+from railscribe.audit.stored import Stored, bytes_of
 from railscribe.errors import AuditError, ChainError, SigningKeyError
 
 SEGMENT = 10_000
@@ -94,8 +94,13 @@ class Sealer:
         *,
         seal_every_s: float = 60.0,
         left: Sequence[str] = (),
+        tell: Callable[[], Any] = lambda: None,
     ) -> None:
+        """*tell* gives what failed of anchoring since it was last asked, for the next checkpoint to say."""
         self.key = key
+        self._tell = tell
+        self._lost: str | None = None
+        """The key that was lost, while its successor takes over."""
         self.seal_every_s = seal_every_s
         self._left = left
         self._state = _State(writer=writer_id or new_writer_id())
@@ -174,20 +179,21 @@ class Sealer:
             self.seal(connection, Reason.SCHEDULED, now)
         hold_writer(connection, self._state.writer)
 
-    def place(self, rows: Rows) -> Row:
-        """Return the row of ``entries`` for *rows*, in a transaction that was entered.
+    def place(self, rows: Rows, stored: Stored | None = None) -> Row:
+        """Return the row of ``entries`` for *rows*, in canonical form, in a transaction that was entered.
+
+        Their rows in canonical form may be at hand.
 
         Raises:
             AuditError: a value in it is no finite number.
         """
         try:
-            data = bytes_of(rows)
+            data = bytes_of(rows, stored)
         except ValueError:
             raise AuditError("A number in it is not a number, and cannot be kept.") from None
-        at = rows.at.astimezone(timezone.utc)
-        retention_class = tables.storable(rows.retention_class)
-        placed = self._place(leaf_hash(data), iso(at), retention_class)
-        return {"at": at, "kind": rows.kind.value, "id": rows.id, **placed}
+        at = iso(rows.at.astimezone(timezone.utc))
+        placed = self._place(leaf_hash(data), at, tables.storable(rows.retention_class))
+        return {"at": at, "kind": rows.kind.value, "id": tables.storable(rows.id), **placed}
 
     def _place(self, leaf: bytes, at: str, retention_class: str) -> Row:
         """Give *leaf* its place among entries of its class and month (rule 2)."""
@@ -223,6 +229,28 @@ class Sealer:
         if reason is Reason.CLOSED:
             self._state.is_open = False
         return made
+
+    def hand_over(
+        self, connection: sa.Connection, new: keys.SigningKey, now: datetime, *, lost: bool = False
+    ) -> None:
+        """Have *new* sign from the next checkpoint on, named by this key, or in spite of it where it is *lost*.
+
+        Raises:
+            SigningKeyError: this key is not the one that signs now.
+        """
+        more: dict[str, Any] = {"next_key": {"id": new.id, "public_key": new.public.hex()}}
+        if lost:
+            take_chain(connection)
+            last = self._last(connection)
+            more["lost_key"] = self._lost = signs_next(last) if last else None
+            self.key = new
+        else:
+            self.enter(connection, now)
+            connection.execute(sa.insert(tables.signing_keys), key_row(new))
+        self.seal(connection, Reason.ROTATED, now, **more)
+        self._lost = None
+        self.key = new
+        self.seal(connection, Reason.CLOSED, now)
 
     def _unsealed(self) -> list[_Open]:
         return sorted([*self._state.full, *self._state.segments.values()], key=lambda some: some.number)
@@ -263,6 +291,7 @@ class Sealer:
                 "segments": [some.as_json() for some in sealed],
                 "gaps": connection.execute(sa.select(sa.func.count()).select_from(tables.gaps)).scalar_one(),
                 "key": self.key.id,
+                "anchor_failures": self._tell(),
                 **more,
             }
         )
@@ -302,9 +331,7 @@ class Sealer:
 
     def _last(self, connection: sa.Connection) -> Row | None:
         """Return the last checkpoint, upon which the next is made (rule 4)."""
-        checkpoints = tables.checkpoints
-        query = sa.select(checkpoints).order_by(checkpoints.c.number.desc()).limit(1)
-        row = connection.execute(query).mappings().first()
+        checkpoints, last = tables.checkpoints, last_checkpoint(connection)
         if self._state.head is not None:
             number, known = self._state.head
             seen = sa.select(checkpoints.c.hash).where(checkpoints.c.number == number)
@@ -313,13 +340,15 @@ class Sealer:
                     f"Checkpoint {number}, which this writer saw, is not in the chain any more.",
                     hint="Somebody took it out or changed it: compare with a backup and with the anchors.",
                 )
-        return dict(row) if row else None
+        return last
 
     def _require_key(self, last: Row | None) -> None:
         """Check that the next checkpoint is this key's to sign; look whether the key's file was rotated."""
         if last is None:
             return
         expected = signs_next(last)
+        if expected == self._lost:
+            return
         if self.key.id != expected:
             self.key = keys.load(self.key.path)
         if self.key.id != expected:
@@ -332,7 +361,7 @@ class Sealer:
         """Make this writer and its key known; return what its first checkpoint says of it."""
         there = sa.select(tables.signing_keys.c.id).where(tables.signing_keys.c.id == self.key.id)
         if connection.execute(there).first() is None:
-            connection.execute(sa.insert(tables.signing_keys), key_row(self.key, now))
+            connection.execute(sa.insert(tables.signing_keys), key_row(self.key))
         row = {
             "host": platform.node(),
             "pid": os.getpid(),
@@ -396,9 +425,17 @@ def new_writer_id() -> str:
     return secrets.token_hex(6)
 
 
-def key_row(key: keys.SigningKey, now: datetime) -> Row:
+def key_row(key: keys.SigningKey) -> Row:
     """Return the row of ``signing_keys`` for *key*."""
-    return {"id": key.id, "public_key": key.public.hex(), "known_at": now}
+    return {"id": key.id, "public_key": key.public.hex()}
+
+
+def last_checkpoint(connection: sa.Connection) -> Row | None:
+    """Return the row of the chain's last checkpoint, if it has begun."""
+    checkpoints = tables.checkpoints
+    query = sa.select(checkpoints).order_by(checkpoints.c.number.desc()).limit(1)
+    row = connection.execute(query).mappings().first()
+    return dict(row) if row else None
 
 
 def signs_next(last: Row) -> str:

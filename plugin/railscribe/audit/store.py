@@ -30,6 +30,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from typing_extensions import Self
 
+from railscribe.audit.anchors import Anchors
 from railscribe.audit.attesting import SEAL_EVERY_S, Attestation
 from railscribe.audit.chain.checkpoint import Reason
 from railscribe.audit.database import open_engine, parse_url, reading, translated
@@ -66,6 +67,7 @@ class AuditStore:
         fail_open: bool = False,
         signing_key: Path | None = None,
         seal_every_s: float = SEAL_EVERY_S,
+        anchors: Anchors | None = None,
     ) -> None:
         self.wait_for = wait_for
         """The stage that an append waits for where its caller names none."""
@@ -78,6 +80,7 @@ class AuditStore:
         self._fail_open = fail_open
         self._signing_key = signing_key
         self._seal_every_s = seal_every_s
+        self._anchors = anchors
         self._begin()
 
     @classmethod
@@ -95,6 +98,7 @@ class AuditStore:
         signing_key: Path | None = None,
         seal_every_s: float = SEAL_EVERY_S,
         keeping: Keeping | None = None,
+        anchors: Anchors | None = None,
     ) -> Self:
         """Open the audit database at *url*, which must exist at the right revision (rule 3).
 
@@ -131,12 +135,17 @@ class AuditStore:
             fail_open=fail_open,
             signing_key=signing_key,
             seal_every_s=seal_every_s,
+            anchors=anchors,
         )
 
     def _begin(self) -> None:
         """Take what a process needs of its own (rule 5)."""
         attestation = Attestation(
-            self._engine, self._url, signing_key=self._signing_key, seal_every_s=self._seal_every_s
+            self._engine,
+            self._url,
+            signing_key=self._signing_key,
+            seal_every_s=self._seal_every_s,
+            anchors=self._anchors,
         )
         self._ledger = Ledger(self._engine, self._url, attestation)
         self._keeper = Keeper(self._ledger, self.spool, fail_open=self._fail_open)

@@ -18,30 +18,41 @@ from typing import Any
 import sqlalchemy as sa
 
 from railscribe.audit import tables
-from railscribe.audit.chain.canonical import entry_bytes, row_text
+from railscribe.audit.chain.canonical import entry_bytes
 from railscribe.audit.contents import Row, iso
 from railscribe.audit.rows import Rows
 
 _FLAGS = {0: False, 1: True}
 
 
-def bytes_of(rows: Rows) -> bytes:
-    """Return the bytes of the entry *rows*.
+Stored = Mapping[sa.Table, Sequence[dict[str, Any]]]
+"""An entry's own rows as they will be stored, without the columns that have no value."""
+
+
+def to_store(rows: Rows) -> Stored:
+    """Return the own rows of *rows* in canonical form: once, for those who attest them and those who insert them."""
+    return {table: [row_to_store(table, row) for row in some] for table, some in rows.own.items() if some}
+
+
+def row_to_store(table: sa.Table, row: Row) -> dict[str, Any]:
+    """Return *row* in canonical form.
+
+    Raises:
+        KeyError: *table* has no such column.
+    """
+    prepare = _prepared(table)
+    return {name: prepare[name](value) for name, value in row.items() if value is not None}
+
+
+def bytes_of(rows: Rows, stored: Stored | None = None) -> bytes:
+    """Return the bytes of the entry *rows*, whose rows in canonical form may be at hand.
 
     Raises:
         ValueError: a value is no finite number.
     """
-    own = {
-        table.name: [row_text(_to_store(table, row)) for row in some]
-        for table, some in rows.own.items()
-        if some and table is not tables.contents
-    }
+    stored = to_store(rows) if stored is None else stored
+    own = {table.name: some for table, some in stored.items() if table is not tables.contents}
     return entry_bytes(rows.kind.value, own)
-
-
-def _to_store(table: sa.Table, row: Row) -> dict[str, Any]:
-    prepare = _prepared(table)
-    return {name: prepare[name](value) for name, value in row.items() if value is not None}
 
 
 @cache

@@ -516,7 +516,6 @@ signing_keys = _evidence(
     "signing_keys",
     _text("id", primary_key=True),
     _text("public_key"),
-    _time("known_at"),
 )
 
 writers = _evidence(

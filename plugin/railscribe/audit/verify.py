@@ -131,6 +131,7 @@ class _Verifier:
         for when, *values in self._database.stream(sql):
             row = dict(zip(_CHECKPOINT, values, strict=True))
             row["at"] = self._time(when)
+            row["body"] = row["body"] if isinstance(row["body"], str) else repr(row["body"])
             self._report.checked["checkpoints"] += 1
             said = self._links.take(row)
             there = {}
@@ -373,7 +374,7 @@ class _Verifier:
 def _leaf(one: Found) -> bytes:
     try:
         return bytes.fromhex(one.leaf)
-    except ValueError:
+    except (ValueError, TypeError):
         return b""
 
 

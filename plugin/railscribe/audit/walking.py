@@ -181,10 +181,11 @@ class Walk:
             f"WHERE {where} AND e.kind = ? AND t.checked_at = e.at AND t.record_id = e.id "
             f"AND t.kind {is_late}IN {_LATE_CONTENT}"
         )
-        for segment, position, *values in self._database.rows(sql, [*parameters, kind]):
-            content = dict(zip(_CONTENT, values, strict=True))
-            by_place[segment, position].contents[content["kind"], content["position"]] = content
-            self.seen["contents"] += 1
+        found = self._database.rows(sql, [*parameters, kind])
+        self.seen["contents"] += len(found)
+        for segment, place, what, position, salt, body, truncated in found:
+            content = {"salt": salt, "body": body, "truncated": truncated}
+            by_place[segment, place].contents[what, position] = content
 
 
 def _where(slices: Sequence[Slice]) -> tuple[str, list[Any]]:

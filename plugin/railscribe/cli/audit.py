@@ -12,16 +12,20 @@ from rich.table import Table
 from rich.text import Text
 
 from railscribe.audit import open_store
-from railscribe.cli import audit_privacy, options
+from railscribe.cli import audit_key, audit_privacy, audit_verify, options
 from railscribe.cli.audit_spool import spool
 from railscribe.values import Outcome
 
 app = typer.Typer(help="What was decided.", no_args_is_help=True, rich_markup_mode=None)
+app.command("verify")(audit_verify.verify)
+app.command("receipt")(audit_verify.receipt)
+app.command("verify-receipt")(audit_verify.verify_receipt)
 app.command("spool")(spool)
 app.command("erase")(audit_privacy.erase)
 app.command("prune")(audit_privacy.prune_)
 app.add_typer(audit_privacy.hold, name="hold")
 app.add_typer(audit_privacy.content_key, name="content-key")
+app.add_typer(audit_key.app, name="key")
 
 
 @app.command("list")

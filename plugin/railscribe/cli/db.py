@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from railscribe.audit import schema, tables
+from railscribe.audit.attesting import adopt
 from railscribe.cli import options
 from railscribe.errors import SchemaRevisionError
 
@@ -14,12 +15,14 @@ app = typer.Typer(help="The audit database's schema.", no_args_is_help=True, ric
 @app.command()
 def upgrade(database_url: options.DatabaseUrl = None, as_json: options.Json = False) -> None:
     """Create the database or bring it to this version's revision."""
-    url = options.settings_from(database_url=database_url).database_url
+    settings = options.settings_from(database_url=database_url)
+    url = settings.database_url
     try:
         before = schema.current(url)
     except SchemaRevisionError:
         before = None  # not there yet, which is what this command is for
     schema.upgrade(url)
+    adopt(url, settings.signing_key)
     after = schema.current(url)
     if as_json:
         options.print_json({"before": before, "after": after})

@@ -109,19 +109,22 @@ def read(body: str) -> dict[str, Any]:
 
 def hash_of(body: str) -> str:
     """Return the hash of *body* (rule 2), hex."""
-    return hashlib.sha256(body.encode()).hexdigest()
+    return hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def signed_bytes(body: str) -> bytes:
     """Return what is signed (rule 3)."""
-    return _DOMAIN + body.encode()
+    return _DOMAIN + body.encode("utf-8", "surrogatepass")
 
 
 def is_signed(body: str, signature: str, public_key: bytes) -> bool:
     """Return whether *signature* is that of *public_key* (32 bytes) over *body*."""
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(bytes.fromhex(signature), signed_bytes(body))
-    except (InvalidSignature, ValueError):
+        data = bytes.fromhex(signature)
+        if data.hex() != signature:  # of all ways to write it, one is ours
+            return False
+        Ed25519PublicKey.from_public_bytes(public_key).verify(data, signed_bytes(body))
+    except (InvalidSignature, ValueError, TypeError):
         return False
     return True
 

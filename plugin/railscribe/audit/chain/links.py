@@ -104,7 +104,12 @@ class Links:
     def _check_signature(self, row: Mapping[str, Any], said: dict[str, Any]) -> None:
         public = self.keys.get(said["key"])
         if public is None:
-            self.tell("key_missing", f"Its key {said['key']} is not there.", checkpoint=row["number"])
+            self.tell(
+                "key_missing",
+                f"Its key {said['key']} is not there.",
+                checkpoint=row["number"],
+                key=said["key"],
+            )
         elif not is_signed(row["body"], row["signature"], public):
             self.tell("checkpoint_signature", "Its signature is not its key's.", checkpoint=row["number"])
         else:
