@@ -53,6 +53,10 @@ class TooManyImagesError(ImageError):
     cause = Cause.TOO_MANY_IMAGES
 
 
+class ReviewerIsSubjectError(UsageError):
+    """The reviewer is the person whom the record is about."""
+
+
 # The operator can fix these.
 class SettingsError(UsageError):
     """The settings contradict themselves or name something that does not exist."""

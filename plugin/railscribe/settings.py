@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,11 +21,12 @@ from typing_extensions import Self
 
 from railscribe.errors import SettingsError
 from railscribe.reasoning import ReasoningFor, ReasoningPlan
+from railscribe.rollout import OnUndecided, Rollout
 from railscribe.values import ContentMode, Reasoning, Stage
 
 EngineName = Literal["embedded", "transformers", "openai_compatible"]
-OnUndecided = Literal["block", "allow"]
 OnAuditFailure = Literal["closed", "open"]
+IdentityField = Literal["tenant", "session", "request", "subject", "language"]
 
 
 class Settings(BaseSettings):
@@ -67,6 +68,19 @@ class Settings(BaseSettings):
     """Seconds after which the registry is asked again where a tag points."""
     on_undecided: OnUndecided = "block"
     """What an undecided check does to the traffic."""
+    rollout: str = "enforce"
+    """``enforce``; ``observe``, which lets everything through and writes down what would have been refused; or a
+    percentage such as ``25%``, which enforces for that share of the sessions (docs/rollout.md)."""
+    identity_headers: dict[IdentityField, str] = {}
+    """For NeMo Guardrails' server: which request headers say on whose behalf a check runs, such as ``{tenant:
+    X-Tenant, session: X-Session-Id}``. None are believed by default: a client writes what it likes."""
+    quote_record: bool = False
+    """Whether a refusal ends with its record's id, so that whoever was refused can quote it."""
+    cache_verdicts: int = Field(default=0, ge=0)
+    """Verdicts to remember, so that what was judged is not judged again within a tenant; each repeat has a record
+    that names the check it repeats. None by default."""
+    cache_verdicts_s: float = Field(default=300.0, gt=0)
+    """Seconds for which a verdict is remembered."""
     think: bool = False
     """Short for ``reasoning: verdict`` for all."""
     reasoning: Reasoning = Reasoning.OFF
@@ -158,6 +172,12 @@ class Settings(BaseSettings):
     """Days that classes of your own are kept; there are ``default`` (183) and ``six_years`` (2192)."""
     allow_image_urls: bool = False
     """Hand http(s) image addresses to a remote engine. Railscribe itself never fetches one."""
+
+    @field_validator("rollout")
+    @classmethod
+    def _known_rollout(cls, value: str) -> str:
+        Rollout.parse(value)
+        return value
 
     @model_validator(mode="after")
     def _no_two_plans(self) -> Self:

@@ -29,6 +29,17 @@ class Direction(str, Enum):
 
     INPUT = "input"
     OUTPUT = "output"
+    RETRIEVAL = "retrieval"
+    """What was looked up, on its way to the model."""
+    TOOL_OUTPUT = "tool_output"
+    """Calls that the model wants to make, on their way to the tools."""
+    TOOL_INPUT = "tool_input"
+    """What a tool answered, on its way to the model."""
+
+    @property
+    def to_the_model(self) -> bool:
+        """Whether the content goes to the model, and so is the user's side of a verdict."""
+        return self in (Direction.INPUT, Direction.RETRIEVAL, Direction.TOOL_INPUT)
 
 
 class Label(str, Enum):
@@ -64,6 +75,8 @@ class Enforcement(str, Enum):
 
     PASSED = "passed"
     REFUSED = "refused"
+    OBSERVED = "observed"
+    """It would have been refused, and was let through: nothing is enforced here yet."""
 
 
 class Mode(str, Enum):
@@ -477,6 +490,18 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StreamPart:
+    """Which part of a streamed response a check judged."""
+
+    stream: str
+    """The stream's own id, shared by its checks."""
+    number: int
+    """From 0."""
+    final: bool
+    """Whether it judged the response to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One check, whole: what was judged, by what, against what, with which result, for whom and when."""
 
@@ -509,6 +534,12 @@ class Record:
     """What became of each of the exchange's pictures, in their order."""
     reviews: tuple[Review, ...] = ()
     """Why a person should look, as far as it was known when the record was written."""
+    rollout: str | None = None
+    """What the check fell under where not all is enforced: ``observe`` or a percentage; ``None``: ``enforce``."""
+    part: StreamPart | None = None
+    """Of which stream it judged which part."""
+    repeats: str | None = None
+    """The id of the check whose verdict was taken over from the cache; no engine was asked."""
 
     def __post_init__(self) -> None:
         _require_aware(checked_at=self.checked_at)

@@ -12,7 +12,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from railscribe.audit import AuditStore, Holds, PolicyRegistry, Scope, erase, prune, tables
+from railscribe.audit import (
+    AuditStore,
+    Holds,
+    PolicyRegistry,
+    ReviewDecision,
+    Reviews,
+    Scope,
+    erase,
+    prune,
+    tables,
+)
 from railscribe.audit.content_keys import LocalKeyFile, new_key
 from railscribe.audit.database import open_engine, parse_url, writing
 from railscribe.audit.forms import Encrypted
@@ -183,6 +193,7 @@ def fill(pieces: tuple[Piece, ...]) -> Callable[[AuditStore], None]:
         found = Diagnostic(code="L001", severity=Severity.NOTE, message="As it should be.")
         registry.register(replace(read, diagnostics=(found,), allowances=("C110",)), by="alice")
         registry.move(read.policy.name, "prod", read.policy.digest, by="alice")
+        Reviews(store).append(record.id, ReviewDecision.ESCALATE, reason="Unclear to me.", by="carol")
         store.append_rows([_gap()], "Writing a gap")
         _fill_privacy(store)
         store.seal()

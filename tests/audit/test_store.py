@@ -3,7 +3,6 @@
 # ruff: noqa: S608 - names of tables and columns, all of them ours
 from __future__ import annotations
 
-import contextlib
 import json
 import pickle
 import signal
@@ -396,64 +395,6 @@ def test_a_database_that_vanishes(database_url: str, undecided: RecordFactory) -
             store.append(undecided())
 
     assert not path.exists()
-
-
-def test_evidence_cannot_be_changed(any_url: str, fill: Callable[[AuditStore], None]) -> None:
-    """UPDATE and DELETE of evidence are refused by the database itself, and nothing has changed."""
-    with AuditStore.open(any_url) as store:
-        fill(store)
-        before = everything(store)
-
-        for table, (columns, _) in before.items():
-            attempts = [f"UPDATE {table} SET {columns[-1]} = {columns[-1]}", f"DELETE FROM {table}"]
-            if any_url.startswith("postgresql"):
-                attempts.append(f"TRUNCATE {table} CASCADE")
-            for attempt in attempts:
-                with pytest.raises(sa.exc.DBAPIError, match="railscribe: append-only"):
-                    execute(any_url, attempt)
-
-        assert everything(store) == before
-
-
-@pytest.mark.parametrize("verb", ["INSERT OR REPLACE", "REPLACE", "INSERT OR IGNORE"])
-def test_replacing_evidence_changes_nothing(
-    database_url: str, fill: Callable[[AuditStore], None], verb: str
-) -> None:
-    """SQLite's REPLACE deletes without asking DELETE triggers; it gets nowhere all the same."""
-    with AuditStore.open(database_url) as store:
-        fill(store)
-        before = everything(store)
-        assert all(rows for _, rows in before.values())
-
-        other = sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)
-        for table, (columns, _) in before.items():
-            forgery = f"{verb} INTO {table} SELECT {', '.join(columns[:-1])}, 'forged' FROM {table}"
-            with contextlib.suppress(sqlite3.IntegrityError):
-                other.execute(forgery)
-            with pytest.raises(sqlite3.OperationalError, match="no column named rowid"):
-                other.execute(f"{verb} INTO {table} (rowid) VALUES (1)")
-        other.close()
-
-        # Where the last column is part of the key, what was forged is a new row; seals find those.
-        after = {name: (columns, set(rows)) for name, (columns, rows) in everything(store).items()}
-        assert all(set(rows) <= after[name][1] for name, (_, rows) in before.items())
-
-
-def test_upserting_evidence_is_refused(any_url: str, undecided: RecordFactory) -> None:
-    """An upsert is an update by another name."""
-    with AuditStore.open(any_url) as store:
-        store.append(undecided())
-        attempt = """
-            INSERT INTO policies (digest, name, version, document)
-            SELECT digest, 'forged', version, document FROM policies WHERE true
-            ON CONFLICT (digest) DO UPDATE SET name = excluded.name
-        """
-        try:
-            execute(any_url, attempt)
-        except sa.exc.DBAPIError as error:
-            assert "append-only" in str(error)  # noqa: PT017
-
-        assert store.select("SELECT DISTINCT name FROM policies")[1] == [("default",)]
 
 
 def test_erasing_content_leaves_the_evidence_opaque(any_url: str, blocked: RecordFactory) -> None:

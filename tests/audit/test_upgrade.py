@@ -33,17 +33,34 @@ def before_0004(record: Record) -> Record:
 def append_as_before(url: str, *values: Record | LateTrace) -> None:
     """Insert *values* as the version of the database's revision did, which knew none of what came later."""
     engine = writing(open_engine(parse_url(url)))
-    with engine.begin() as connection:
-        for value in values:
-            how: dict[str, Any] = {"retention_class": "default", "keep_chars": 1000}
-            rows = rows_of(value, **how) if isinstance(value, Record) else late_rows(value, **how)
-            for table, row in rows.shared.items():
-                connection.execute(_plain_insert(table, connection), _known(row, connection, table))
-            for table, own in rows.own.items():
-                if own and sa.inspect(connection).has_table(table.name):
-                    known = [_known(row, connection, table) for row in own]
-                    connection.execute(_plain_insert(table, connection), known)
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            for value in values:
+                _append_as_before(connection, value)
+    finally:
+        engine.dispose()
+
+
+def _append_as_before(connection: sa.Connection, value: Record | LateTrace) -> None:
+    how: dict[str, Any] = {"retention_class": "default", "keep_chars": 1000}
+    rows = rows_of(value, **how) if isinstance(value, Record) else late_rows(value, **how)
+    for table, row in rows.shared.items():
+        there = sa.select(table.c.digest).where(table.c.digest == row["digest"])
+        if connection.execute(there).first() is None:
+            connection.execute(_plain_insert(table, connection), _known(row, connection, table))
+    had_pictures = "perceptual_commitment" in _known_columns(connection, tables.record_images)
+    for table, own in rows.own.items():
+        if own and sa.inspect(connection).has_table(table.name):
+            known = [
+                _known(row, connection, table)
+                for row in own
+                if had_pictures or row.get("kind") != "image_perceptual"
+            ]
+            connection.execute(_plain_insert(table, connection), known)
+
+
+def _known_columns(connection: sa.Connection, table: sa.Table) -> set[str]:
+    return {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
 
 
 def _plain_insert(table: sa.Table, connection: sa.Connection) -> Any:
@@ -53,7 +70,7 @@ def _plain_insert(table: sa.Table, connection: sa.Connection) -> Any:
 
 
 def _known(row: dict[str, Any], connection: sa.Connection, table: sa.Table) -> dict[str, Any]:
-    columns = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+    columns = _known_columns(connection, table)
     return {name: value for name, value in row.items() if name in columns}
 
 

@@ -7,6 +7,7 @@ from railscribe.audit.policies import PolicyRegistry
 from railscribe.audit.probes import KnownProbes
 from railscribe.audit.pruning import Pruned, prune
 from railscribe.audit.redaction import Redaction
+from railscribe.audit.reviews import ReviewDecision, Reviews
 from railscribe.audit.store import AuditStore
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "PolicyRegistry",
     "Pruned",
     "Redaction",
+    "ReviewDecision",
+    "Reviews",
     "Scope",
     "erase",
     "open_store",

@@ -30,7 +30,7 @@ class _Statement:
 
     def values(self, row: Row) -> list[Any]:
         """Return *row* as the driver takes it."""
-        taken = list(map(row.get, self.names))
+        taken: list[Any] = list(map(row.get, self.names))
         for place in self.times:
             if taken[place] is not None:
                 taken[place] = taken[place].replace("T", " ")[:26]

@@ -148,6 +148,8 @@ def whole(connection: sa.Connection, key: tuple[datetime, str], find_key: FindKe
             "sides": record["decided_on"].split("+"),
         },
         "enforcement": record["enforcement"],
+        "rollout": record["rollout"] or "enforce",
+        **_pick(record, "repeats", "stream", "stream_part", "stream_final"),
         "verdict": _verdict(record, categories, notes),
         "policy": {
             **_policy(row),
@@ -158,6 +160,9 @@ def whole(connection: sa.Connection, key: tuple[datetime, str], find_key: FindKe
         "trace_received": record["trace_received"],
         "reasoning": next((note["name"] for note in notes if note["kind"] == "reasoning"), "off"),
         "reviews": _reviews_of(connection, [key[1]]).get(key[1], []),
+        "review_decisions": [
+            _review_decision(review) for review in _children(connection, tables.reviews, key)
+        ],
         "neutralised": [note["name"] for note in notes if note["kind"] == "neutralised"],
         "image": _pick(record, "image_count", "image_use", "image_reader"),
         "images": [read_image(image, contents) for image in _children(connection, tables.record_images, key)],
@@ -270,6 +275,12 @@ def _piece(piece: Row, contents: Mapping[tuple[str, int], Row]) -> Row:
 def _span(piece: Row, side: str) -> list[int] | None:
     start = piece[f"{side}_from"]
     return None if start is None else [start, piece[f"{side}_to"]]
+
+
+def _review_decision(review: Row) -> Row:
+    """Return what one reviewer decided; the record that it is about stands around it."""
+    told = _pick(review, "number", "decision", "reason", "reviewed_by", "reviewed_at", "answers", "outcome")
+    return {**told, "reviewed_at": iso(told["reviewed_at"])}
 
 
 def _late_trace(late: Row, contents: Mapping[tuple[str, int], Row]) -> Row:

@@ -55,6 +55,7 @@ class EntryKind(str, Enum):
     PROBE = "probe"
     POLICY_REGISTRATION = "policy_registration"
     POLICY_MOVE = "policy_move"
+    REVIEW = "review"
     ERASURE = "erasure"
     HOLD = "hold"
     HOLD_RELEASE = "hold_release"
@@ -284,6 +285,11 @@ def _decision(record: Record) -> Row:
         "enforcement": record.enforcement.value,
         **{f"{stage}_ms": latency.get(stage) for stage in ("render", "engine", "decide")},
         "total_ms": sum(latency.values()) if latency else None,
+        "rollout": record.rollout,
+        "stream": record.part.stream if record.part else None,
+        "stream_part": record.part.number if record.part else None,
+        "stream_final": record.part.final if record.part else None,
+        "repeats": record.repeats,
     }
 
 

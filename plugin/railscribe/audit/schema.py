@@ -19,6 +19,7 @@ from alembic.migration import MigrationContext
 from alembic.util.exc import CommandError
 
 from railscribe.audit import tables
+from railscribe.audit.access import act_as_owner, is_set_up
 from railscribe.audit.database import open_engine, parse_url, place, reading, translated, writing
 from railscribe.audit.revision import UPGRADE_DATABASE, refuse_newer, revision_of
 from railscribe.errors import AuditError
@@ -38,11 +39,16 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Take the database at *url* back to *revision*; refused where that would drop records.
+    """Take the database at *url* back to *revision*; refused where that would drop records, or where it has roles.
 
     Raises:
         AuditError: what stood in the way; no step was taken.
     """
+    if has_roles(url):  # whose conditions hold on to the tables
+        raise AuditError(
+            "A database with roles is not taken back.",
+            hint="Take them down first: railscribe db roles --drop",
+        )
     _migrate(url, revision, command.downgrade, create=False)
 
 
@@ -54,6 +60,16 @@ def current(url: str) -> str | None:
     """
     with _reading(url) as connection:
         return revision_of(connection)
+
+
+def has_roles(url: str) -> bool:
+    """Return whether ``railscribe db roles`` was run on the database at *url*.
+
+    Raises:
+        AuditError: it is missing or cannot be read.
+    """
+    with _reading(url) as connection:
+        return is_set_up(connection)
 
 
 def check(url: str) -> list[str]:
@@ -102,6 +118,7 @@ def _migrate(url: str, revision: str, migrate: Callable[[Config, str], None], *,
                 connection.execute(sa.text("SET LOCAL lock_timeout = '60s'"))
                 connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+                act_as_owner(connection)
             refuse_newer(revision_of(connection) or "", parsed)
             config = alembic_config()
             config.attributes["connection"] = connection

@@ -276,10 +276,25 @@ class AuditStore:
             UsageError: there is none, or more than one.
             AuditError: the database could not be read.
         """
+        key = self.key_of(beginning)
+        with self.transaction(_READING) as connection:
+            return self.whole(connection, key)
+
+    def whole(self, connection: sa.Connection, key: tuple[datetime, str]) -> dict[str, Any]:
+        """Return the record at *key* whole, in a transaction of :meth:`transaction`; for this package's modules."""
+        return whole(connection, key, self._keeping.opener(connection))
+
+    def key_of(self, beginning: str) -> tuple[datetime, str]:
+        """Return when the one record was checked whose id begins with *beginning*, and its id.
+
+        Raises:
+            UsageError: there is none, or more than one.
+            AuditError: the database could not be read.
+        """
         with self.transaction(_READING) as connection:
             keys = find(connection, beginning) if beginning else []
-            if len(keys) == 1:
-                return whole(connection, keys[0], self._keeping.opener(connection))
+        if len(keys) == 1:
+            return keys[0]
         if keys:
             raise UsageError(f"More than one record's id begins with {beginning!r}.", hint="Give more of it.")
         raise UsageError(

@@ -21,7 +21,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0009"
+HEAD = "0010"
 """The revision this version reads and writes. Revisions are zero-padded, so they compare as text."""
 
 VERSION_TABLE = "railscribe_alembic_version"
@@ -222,6 +222,11 @@ records = _evidence(
     _real("decide_ms"),
     _real("total_ms"),
     _text("rule", nullable=True),
+    _text("rollout", nullable=True),
+    _text("stream", nullable=True),
+    _number("stream_part", nullable=True),
+    _flag("stream_final", nullable=True),
+    _text("repeats", nullable=True),
     sa.CheckConstraint("outcome IN ('allow', 'flag', 'block', 'undecided')", name="outcome_known"),
     sa.CheckConstraint("(outcome = 'undecided') = (cause IS NOT NULL)", name="undecided_has_cause"),
     sa.CheckConstraint("user_label IN ('safe', 'unsafe', 'unreadable')", name="user_label_known"),
@@ -240,6 +245,8 @@ records = _evidence(
     sa.Index(None, "policy_digest", "checked_at"),
     _where_given("subject"),
     _where_given("session"),
+    _where_given("stream"),
+    _where_given("repeats"),
 )
 
 record_categories = _evidence(
@@ -398,6 +405,28 @@ policy_moves = _evidence(
     _text("reason", nullable=True),
     _text("railscribe_version"),
     sa.Index(None, "policy_digest", "moved_at"),
+)
+
+reviews = _evidence(
+    "reviews",
+    sa.Column("checked_at", UtcDateTime, primary_key=True),
+    # No foreign key: a review outlives its record, which may be pruned. A trigger wants the record to be there.
+    _text("record_id", primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    _text("tenant"),
+    _text("outcome"),
+    _text("decision"),
+    _text("reason"),
+    _text("reviewed_by"),
+    _time("reviewed_at"),
+    _number("answers", nullable=True),
+    _text("railscribe_version"),
+    sa.CheckConstraint("reviewed_by <> ''", name="has_reviewer"),
+    sa.CheckConstraint("reason <> ''", name="has_reason"),
+    sa.CheckConstraint("(number = 1) = (answers IS NULL)", name="first_answers_none"),
+    sa.CheckConstraint("number >= 1 AND answers < number", name="answers_an_earlier"),
+    sa.Index(None, "tenant", "reviewed_at"),
+    sa.Index(None, "record_id", "number"),  # an entry of the chain knows these two
 )
 
 contents = sa.Table(
@@ -570,6 +599,15 @@ gaps = _evidence(
     _text("cause"),
     _text("detail", nullable=True),
 )
+tenant_auditors = sa.Table(
+    "tenant_auditors",
+    metadata,
+    _text("role", primary_key=True),
+    _text("tenant", primary_key=True),
+    _time("bound_at"),
+    _text("bound_by"),
+)
+"""Whose records a database role sees, on PostgreSQL. No evidence: it says how things are, not how they were."""
 
 prunes = _evidence(
     "prunes",
@@ -620,6 +658,7 @@ EVIDENCE = (
     *(entries, signing_keys, writers, checkpoints, segments, gaps),
     *(record_kept, late_kept, erasures, erased_records, erased_keys, holds, hold_releases),
     *(prunes, pruned_segments, pruned_entries),
+    reviews,
 )
 """Tables whose rows can never be changed, and are deleted where a prune names them or not at all."""
 
@@ -627,4 +666,6 @@ VIEWS = (
     *("v_checks", "v_blocked_by_category_day", "v_undecided", "v_reviews", "v_late_traces", "v_images"),
     *("v_policy_tags", "v_policy_timeline"),
     *("v_contents", "v_erasures", "v_holds", "v_prunes"),
+    *("v_streams", "v_rollout"),
+    *("v_review_decisions", "v_review_queue"),
 )
