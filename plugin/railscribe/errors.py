@@ -106,6 +106,14 @@ class ChainError(AuditError):
     """The chain of checkpoints is not as this writer left it."""
 
 
+class ContentKeyError(AuditError):
+    """A key that content is encrypted under could not be wrapped or unwrapped."""
+
+
+class HeldError(RailscribeError):
+    """A legal hold forbids to erase or prune this."""
+
+
 class TagMovedError(RailscribeError):
     """The tag points elsewhere than was expected."""
 

@@ -22,7 +22,7 @@ from typing_extensions import Self
 from railscribe.errors import SettingsError
 from railscribe.reasoning import ReasoningFor, ReasoningPlan
 from railscribe.rollout import OnUndecided, Rollout
-from railscribe.values import Reasoning, Stage
+from railscribe.values import ContentMode, Reasoning, Stage
 
 EngineName = Literal["embedded", "transformers", "openai_compatible"]
 OnAuditFailure = Literal["closed", "open"]
@@ -151,6 +151,25 @@ class Settings(BaseSettings):
     """Read the words in pictures (OCR) and judge them: for engines without eyes, for every engine, or not at all."""
     keep_images: bool = False
     """Keep the bytes of pictures in the audit store; without it their digest and facts alone are kept."""
+    content_mode: ContentMode = ContentMode.FULL
+    """How the audit store keeps what was said: full, redacted, digest, encrypted (docs/privacy.md). A policy's own,
+    by its name, goes before a tenant's, and that before this."""
+    content_mode_by_tenant: dict[str, ContentMode] = {}
+    content_mode_by_policy: dict[str, ContentMode] = {}
+    content_key_file: Path | None = None
+    """``encrypted``: the key that wraps the subjects' keys. Make one: railscribe audit content-key new FILE."""
+    content_key_hook: str | None = None
+    """``encrypted``: in the place of the file, ``module:function`` that gives a ``KeyWrapper``, such as a KMS."""
+    digest_key_file: Path | None = None
+    """``digest``: the key of the digests."""
+    redactor: str = "presidio"
+    """``redacted``: presidio, presidio-patterns (no names, no language model), or ``module:function``."""
+    retention_class: str = "default"
+    """How long records are kept; a policy's own class, by its name, goes before a tenant's, and that before this."""
+    retention_class_by_tenant: dict[str, str] = {}
+    retention_class_by_policy: dict[str, str] = {}
+    retention_terms: dict[str, int] = {}
+    """Days that classes of your own are kept; there are ``default`` (183) and ``six_years`` (2192)."""
     allow_image_urls: bool = False
     """Hand http(s) image addresses to a remote engine. Railscribe itself never fetches one."""
 

@@ -171,6 +171,17 @@ class Review(str, Enum):
     """There is a review band and the engine gave no score to hold against it."""
 
 
+class ContentMode(str, Enum):
+    """How the audit store keeps what was said. Evidence is the same in every mode (docs/privacy.md)."""
+
+    FULL = "full"
+    REDACTED = "redacted"
+    DIGEST = "digest"
+    """A keyed digest, and nothing else."""
+    ENCRYPTED = "encrypted"
+    """Under a key of the subject's own."""
+
+
 class LateState(str, Enum):
     """What became of reasoning that was deferred."""
 
@@ -554,6 +565,9 @@ class LateTrace:
     contradicts: bool | None = None
     """Whether its trace concludes otherwise than its own verdict; ``None`` where there is no trace."""
     engine_ms: float | None = None
+    identity: Identity | None = None
+    """The record's, with the name of its policy: they say how content is kept. Asked of the store where unset."""
+    policy: str | None = None
 
     def __post_init__(self) -> None:
         _require_aware(checked_at=self.checked_at, requested_at=self.requested_at, ended_at=self.ended_at)

@@ -20,7 +20,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from railscribe.audit import AuditStore, database, tables
+from railscribe.audit import AuditStore, database, erase, tables
 from railscribe.audit.commitments import verify
 from railscribe.audit.database import open_engine, parse_url, writing
 from railscribe.errors import AuditError, UsageError
@@ -398,12 +398,12 @@ def test_a_database_that_vanishes(database_url: str, undecided: RecordFactory) -
 
 
 def test_erasing_content_leaves_the_evidence_opaque(any_url: str, blocked: RecordFactory) -> None:
-    """Content may be deleted: verdict and commitments stay, and nothing is left to test a guess with."""
+    """Content may be erased: verdict and commitments stay, and nothing is left to test a guess with."""
     with AuditStore.open(any_url) as store:
         store.append(blocked())
         before = store.record(blocked().id)
 
-        assert execute(any_url, "DELETE FROM contents") == 7
+        assert erase(store, subject="user-42", by="dpo", reason="asked to").contents == 7
 
         found = store.record(blocked().id)
         assert {content["state"] for content in found["content"].values()} == {"erased"}
@@ -422,13 +422,16 @@ def test_erasing_content_leaves_the_evidence_opaque(any_url: str, blocked: Recor
             assert secret not in evidence
 
 
-def test_content_cannot_be_swapped(any_url: str, blocked: RecordFactory) -> None:
-    """Content cannot be updated; deleted and put back differently, it fails its commitment."""
+def test_content_cannot_be_swapped(
+    any_url: str, blocked: RecordFactory, past_triggers: Callable[..., None]
+) -> None:
+    """Content can be neither updated nor deleted; put back differently past the triggers, it fails its commitment."""
     with AuditStore.open(any_url) as store:
         store.append(blocked())
-        with pytest.raises(sa.exc.DBAPIError, match="railscribe: append-only"):
-            execute(any_url, "UPDATE contents SET body = 'forged'")
-        execute(
+        for attempt in ("UPDATE contents SET body = 'forged'", "DELETE FROM contents"):
+            with pytest.raises(sa.exc.DBAPIError, match="railscribe: append-only"):
+                execute(any_url, attempt)
+        past_triggers(
             any_url,
             "CREATE TEMP TABLE kept AS SELECT * FROM contents WHERE kind = 'user'",
             "DELETE FROM contents WHERE kind = 'user'",

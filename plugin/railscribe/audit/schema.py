@@ -144,10 +144,10 @@ def _missing(connection: sa.Connection) -> list[str]:
     """Return the views and triggers that should be there and are not; Alembic compares neither."""
     on_sqlite = connection.dialect.name == "sqlite"
     third = "no_replace" if on_sqlite else "no_truncate"
-    expected = {*tables.VIEWS, "contents_no_update", "entries_not_sealed", "records_have_entry"}
-    expected |= {
-        f"{table.name}_{what}" for table in tables.EVIDENCE for what in ("no_update", "no_delete", third)
-    }
+    guarded = (*tables.EVIDENCE, tables.contents, tables.subject_keys)
+    expected = {*tables.VIEWS, "contents_stay_erased", "subject_keys_stay_erased"}
+    expected |= {"entries_not_sealed", "records_have_entry"}
+    expected |= {f"{table.name}_{what}" for table in guarded for what in ("no_update", "no_delete", third)}
     query = (
         "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')"
         if on_sqlite

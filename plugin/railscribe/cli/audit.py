@@ -12,7 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from railscribe.audit import open_store
-from railscribe.cli import audit_export, audit_key, audit_review, audit_summarise, audit_verify, options
+from railscribe.cli import (
+    audit_export,
+    audit_key,
+    audit_privacy,
+    audit_review,
+    audit_summarise,
+    audit_verify,
+    options,
+)
 from railscribe.cli.audit_spool import spool
 from railscribe.values import Outcome
 
@@ -24,6 +32,10 @@ app.command("verify")(audit_verify.verify)
 app.command("receipt")(audit_verify.receipt)
 app.command("verify-receipt")(audit_verify.verify_receipt)
 app.command("spool")(spool)
+app.command("erase")(audit_privacy.erase)
+app.command("prune")(audit_privacy.prune_)
+app.add_typer(audit_privacy.hold, name="hold")
+app.add_typer(audit_privacy.content_key, name="content-key")
 app.add_typer(audit_key.app, name="key")
 
 
