@@ -1,7 +1,7 @@
 """What being believed costs: durable appends with entries, leaves and checkpoints, against the same rows without.
 
-    python -m benchmarks.audit_append                 # ratios, then a rail's wait under load
-    python -m benchmarks.audit_append --only ratio --database sqlite --seconds 4
+    python benchmarks/audit_append.py                 # ratios, then a rail's wait under load
+    python benchmarks/audit_append.py --only ratio --database sqlite --seconds 4
 
 *Without* is the same writer, queue, batches and statements on a database whose triggers for the chain are taken off:
 only entries, leaves, places and checkpoints are missing. The two take turns in slices of a few seconds, in one run
@@ -160,7 +160,7 @@ def slice_of(url: str, clients: str, seconds: float, *, bare: bool, prepared: bo
 
 
 def _by_processes(url: str, seconds: float, *, bare: bool, prepared: bool) -> float:
-    command = [sys.executable, "-m", "benchmarks.audit_append", "--client", url, "--seconds", str(seconds)]
+    command = [sys.executable, __file__, "--client", url, "--seconds", str(seconds)]
     command += ["--bare"] * bare + ["--prepared"] * prepared
     clients = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)

@@ -1,7 +1,7 @@
 """Kills writers at random moments under load, and then asks the database for everything that was acknowledged.
 
-    python -m benchmarks.kill_storm --kills 1000 --folder storm     # goes on where it was stopped
-    python -m benchmarks.kill_storm --kills 10 --database sqlite
+    python benchmarks/kill_storm.py --kills 1000 --folder storm     # goes on where it was stopped
+    python benchmarks/kill_storm.py --kills 10 --database sqlite
 
 Several writers append to one database at once, each from eight tasks of an event loop, and tell this process of every
 append that returned. Each is killed (SIGKILL) after a random while and replaced. Now and then another process locks
