@@ -114,7 +114,7 @@ class Document(_Strict):
     applies_to: (
         Annotated[list[AppliesTo], Field(min_length=1, json_schema_extra={"uniqueItems": True})] | None
     ) = None
-    """What it may be asked about. A rail of another direction refuses. Without it: input and output."""
+    """What it may be asked about. A rail of another direction refuses. Without it: everything."""
     mode: Literal["auto", "policy", "taxonomy", "builtin"] = "auto"
     """How it travels to the model; auto takes the plainest that can carry it."""
     builtin: bool = True
