@@ -52,7 +52,7 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], *, i
 @cache
 def _statement(table: sa.Table, database: str, if_new: bool) -> _Statement:  # noqa: FBT001 - a cache's key
     on_sqlite = database == "sqlite"
-    dialect: sa.Dialect = sqlite.dialect() if on_sqlite else postgresql.dialect()
+    dialect: sa.Dialect = sqlite.dialect() if on_sqlite else postgresql.dialect()  # type: ignore[no-untyped-call]
     quote = dialect.identifier_preparer
     names = tuple(column.name for column in table.columns)
     columns = ", ".join(map(quote.quote, names))
