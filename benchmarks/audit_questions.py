@@ -391,7 +391,7 @@ class _without_triggers:  # noqa: N801 - a context manager
 
     def __exit__(self, *_: object) -> None:
         with self._engine.begin() as connection:
-            for _, statement in self._taken:
+            for _name, statement in self._taken:
                 connection.exec_driver_sql(statement)
 
 
