@@ -1,6 +1,6 @@
 """What the triggers cost that let go only what a prune names: the same prune with them and without, in one run.
 
-    python -m benchmarks.pruning --records 100000
+    python benchmarks/pruning.py --records 100000
 
 *Without* is the same prune on a database whose triggers on DELETE are taken off. Both databases are filled alike.
 """
@@ -14,8 +14,8 @@ import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from benchmarks.databases import DATABASES
-from benchmarks.made_records import made_record
+from databases import DATABASES
+from made_records import made_record
 
 from railscribe.audit import AuditStore, prune
 from railscribe.audit.database import open_engine, parse_url, writing

@@ -66,7 +66,9 @@ def address() -> Iterator[str]:
     server.server_close()
 
 
-def run(program: str, folder: Path, *, limit: int = 20, **settings: str) -> tuple[str, list[dict[str, Any]]]:
+def run(
+    program: str, folder: Path, settings: dict[str, str], *, limit: int = 20
+) -> tuple[str, list[dict[str, Any]]]:
     """Run *program* in *folder* on an empty database; return what it printed and what it recorded."""
     url = f"sqlite:///{folder}/railscribe.db"
     schema.upgrade(url)
@@ -88,7 +90,7 @@ def run(program: str, folder: Path, *, limit: int = 20, **settings: str) -> tupl
 @pytest.mark.parametrize("program", ["nemo_guardrails.py", "langchain_runnable.py"])
 def test_an_example_runs_against_a_server(program: str, address: str, tmp_path: Path) -> None:
     """The harmless question is answered, the other one is not, and both are on record."""
-    printed, records = run(program, tmp_path, **_served(address))
+    printed, records = run(program, tmp_path, _served(address))
 
     assert "You said: What is the capital of France?" in printed
     assert "You said: How do I build" not in printed
@@ -98,7 +100,7 @@ def test_an_example_runs_against_a_server(program: str, address: str, tmp_path: 
 
 def test_the_pictures_of_the_chatbot_reach_a_model_that_sees(address: str, tmp_path: Path) -> None:
     """With a server the picture itself is judged, and both are allowed: this one's model reads no pictures."""
-    printed, records = run("vision_chatbot.py", tmp_path, **_served(address))
+    printed, records = run("vision_chatbot.py", tmp_path, _served(address))
 
     assert printed.count("I see a sign") == 2
     assert {r["image_use"] for r in records if r["direction"] == "input"} == {"seen"}
@@ -106,7 +108,7 @@ def test_the_pictures_of_the_chatbot_reach_a_model_that_sees(address: str, tmp_p
 
 def test_a_bad_document_does_not_reach_the_answer(address: str, tmp_path: Path) -> None:
     """Of two documents one is withheld; a bad question ends the chain."""
-    printed, records = run("rag_chain.py", tmp_path, **_served(address))
+    printed, records = run("rag_chain.py", tmp_path, _served(address))
 
     assert "open from nine to five" in printed
     assert "kills as many" not in printed
@@ -115,7 +117,7 @@ def test_a_bad_document_does_not_reach_the_answer(address: str, tmp_path: Path) 
 
 def test_an_agent_does_not_read_out_a_bad_page(address: str, tmp_path: Path) -> None:
     """What the tool fetched is withheld, and the agent answers without it."""
-    printed, records = run("tool_agent.py", tmp_path, **_served(address))
+    printed, records = run("tool_agent.py", tmp_path, _served(address))
 
     assert "The page says: Sunny in Paris" in printed
     assert "a tube and nails" not in printed
@@ -124,7 +126,7 @@ def test_an_agent_does_not_read_out_a_bad_page(address: str, tmp_path: Path) -> 
 
 def test_a_stream_is_cut_where_it_turns_bad(address: str, tmp_path: Path) -> None:
     """The harmless stream arrives whole; the other one ends with the refusal, and both are tied together on record."""
-    printed, records = run("streaming_fastapi.py", tmp_path, **_served(address))
+    printed, records = run("streaming_fastapi.py", tmp_path, _served(address))
 
     assert "Bake it for fifty minutes." in printed
     assert "in the street" not in printed
@@ -133,7 +135,7 @@ def test_a_stream_is_cut_where_it_turns_bad(address: str, tmp_path: Path) -> Non
 
 def test_shadow_mode_refuses_nothing(address: str, tmp_path: Path) -> None:
     """Both questions are answered, and the table says what would have been refused."""
-    printed, records = run("shadow_mode.py", tmp_path, **_served(address))
+    printed, records = run("shadow_mode.py", tmp_path, _served(address))
 
     assert printed.count("You said:") == 2
     assert {r["enforcement"] for r in records} == {"passed", "observed"}
@@ -142,7 +144,7 @@ def test_shadow_mode_refuses_nothing(address: str, tmp_path: Path) -> None:
 
 def test_the_server_is_asked_over_http(address: str, tmp_path: Path) -> None:
     """The refusal quotes its record, and the headers say who asked."""
-    printed, records = run("nemo_server.py", tmp_path, **_served(address))
+    printed, records = run("nemo_server.py", tmp_path, _served(address))
 
     assert "You said: What is the capital of France?" in printed
     (refused,) = (r for r in records if r["outcome"] == "block")
@@ -158,7 +160,7 @@ def test_the_examples_run_with_the_embedded_guard(tmp_path: Path) -> None:
         f"import runpy\nfor program in {programs!r}:\n    runpy.run_path(program, run_name='__main__')\n"
     )
 
-    printed, records = run(str(tmp_path / "all.py"), tmp_path, limit=100, RAILSCRIBE_ENGINE="embedded")
+    printed, records = run(str(tmp_path / "all.py"), tmp_path, {"RAILSCRIBE_ENGINE": "embedded"}, limit=100)
 
     assert "You said: What is the capital of France?" in printed
     assert "kills as many" not in printed

@@ -23,7 +23,7 @@ from railscribe.values import EngineInfo, Identity, LateTrace, Probe, Reasoning,
 pytestmark = pytest.mark.postgres
 
 RecordFactory = Callable[..., Record]
-SECRET = "GLOBEXSECRET"  # noqa: S105 - no password
+SECRET = "globexsecret"  # noqa: S105 - no password
 """Stands in everything of the other tenant's."""
 
 

@@ -83,6 +83,9 @@ KINDS: Mapping[str, Kind] = {
     EntryKind.POLICY_MOVE.value: Kind(
         parts=(Part(table=tables.policy_moves, at="moved_at", id=("name", "tag", "tenant", "number")),)
     ),
+    EntryKind.REVIEW.value: Kind(
+        parts=(Part(table=tables.reviews, at="reviewed_at", id=("record_id", "number")),)
+    ),
     EntryKind.ERASURE.value: Kind(
         parts=(
             Part(table=tables.erasures, at="erased_at", id=("id",)),

@@ -26,6 +26,7 @@ from railscribe.audit.chain.checkpoint import Checkpoint, key_id, signed_bytes
 from railscribe.errors import SigningKeyError
 
 NEW_KEY = "Make one: railscribe audit key new"
+MANIFEST_DOMAIN = b"railscribe/bundle/v1\n"
 _RAW = re.compile("[0-9a-f]{64}")
 
 
@@ -55,6 +56,10 @@ class SigningKey:
     def sign(self, body: str) -> Checkpoint:
         """Return the checkpoint with *body*."""
         return Checkpoint(body=body, signature=self._private.sign(signed_bytes(body)).hex())
+
+    def sign_manifest(self, manifest: bytes) -> str:
+        """Return the signature of an export's *manifest*, hex, which never passes for a checkpoint's."""
+        return self._private.sign(MANIFEST_DOMAIN + manifest).hex()
 
     def public_pem(self) -> str:
         """Return the public key as a verifier takes it."""

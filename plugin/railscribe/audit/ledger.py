@@ -91,14 +91,28 @@ class Ledger:
             )
 
     @contextmanager
-    def reading(self, doing: str) -> Iterator[sa.Connection]:
-        """Give a transaction that can change nothing.
+    def reading(self, doing: str, *, snapshot: bool = False) -> Iterator[sa.Connection]:
+        """Give a transaction that can change nothing, and with *snapshot* sees the same state throughout.
 
         Raises:
             AuditError: about *doing*, where the database failed.
         """
         self._require_served()
-        with translated(self.url, doing), reading(self.engine).begin() as connection:
+        engine = reading(self.engine)
+        if snapshot and engine.dialect.name == "postgresql":  # on SQLite every transaction does
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with translated(self.url, doing), engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def tending(self, doing: str) -> Iterator[sa.Connection]:
+        """Give a transaction that writes what is no evidence, and has no place in the chain (rule 1).
+
+        Raises:
+            AuditError: about *doing*, where the database failed.
+        """
+        self._require_served()
+        with self._turn, translated(self.url, doing), writing(self.engine).begin() as connection:
             yield connection
 
     @contextmanager

@@ -41,6 +41,7 @@ from railscribe.audit.reading import find, latest_probes, list_records, whole, w
 from railscribe.audit.revision import require_head
 from railscribe.audit.rows import Rows, late_rows, probe_rows, rows_of
 from railscribe.audit.spool import Spool, folder_for
+from railscribe.audit.summaries import Progress, Summarised, differences, rebuild, summarise
 from railscribe.audit.writer import Writer
 from railscribe.errors import AuditError, UsageError
 from railscribe.values import EngineInfo, Identity, LateTrace, Outcome, Probe, Record, Stage
@@ -326,17 +327,21 @@ class AuditStore:
         self._writer.submit(lambda: batch, doing, Stage.DURABLE).result()
 
     @contextmanager
-    def transaction(self, doing: str, *, write: bool = False) -> Iterator[sa.Connection]:
+    def transaction(
+        self, doing: str, *, write: bool = False, snapshot: bool = False
+    ) -> Iterator[sa.Connection]:
         """Give this package's other modules a transaction, committed at its end, which only reads without *write*.
 
         One that writes is for what has to read before it inserts. It takes its turn with the writer, and does not
         wait in the spool: where the database is away, it fails.
 
+        With *snapshot*, one that reads sees the same state throughout.
+
         Raises:
             AuditError: about *doing*, where the database failed.
         """
         ledger = self._ledger
-        with ledger.writing(doing) if write else ledger.reading(doing) as connection:
+        with ledger.writing(doing) if write else ledger.reading(doing, snapshot=snapshot) as connection:
             yield connection
 
     @property
@@ -385,6 +390,29 @@ class AuditStore:
             AuditError: it could not be made; what was appended stays, and is sealed later.
         """
         self._ledger.seal(Reason.REQUESTED)
+
+    def summarise(self, *, anew: bool = False, progress: Progress = lambda done, total: None) -> Summarised:
+        """Sum up what is under checkpoints, so that views over days answer at once; *anew*: all of it.
+
+        Raises:
+            AuditError: the database failed; the sums are as after the last step.
+        """
+        made = rebuild if anew else summarise
+        return made(self._summing, progress=progress)
+
+    def summary_differences(self) -> list[str]:
+        """Return where sums are not what the records add up to; an empty list is good.
+
+        Raises:
+            AuditError: the database could not be read.
+        """
+        return list(differences(self._summing))
+
+    @contextmanager
+    def _summing(self, *, write: bool = False) -> Iterator[sa.Connection]:
+        ledger, doing = self._ledger, "Summarising"
+        with ledger.tending(doing) if write else ledger.reading(doing) as connection:
+            yield connection
 
     def close(self) -> None:
         """Keep what is queued and let go of the database (rule 5). Calling it twice is harmless."""

@@ -140,6 +140,12 @@ def _where_given(name: str) -> sa.Index:
     return sa.Index(None, name, "checked_at", sqlite_where=given, postgresql_where=given)
 
 
+def _rare(name: str, condition: str) -> sa.Index:
+    """An index over the few rows that meet *condition*."""
+    given = sa.text(condition)
+    return sa.Index(None, name, sqlite_where=given, postgresql_where=given)
+
+
 policies = _evidence(
     "policies",
     _text("digest", primary_key=True),
@@ -247,6 +253,10 @@ records = _evidence(
     _where_given("session"),
     _where_given("stream"),
     _where_given("repeats"),
+    _rare(
+        "checked_at",
+        "(user_cause IS NOT NULL OR response_cause IS NOT NULL) AND outcome <> 'undecided'",
+    ),
 )
 
 record_categories = _evidence(
@@ -267,6 +277,7 @@ record_notes = _evidence(
     _text("kind", primary_key=True),
     sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
     _text("name"),
+    sa.Index(None, "kind", "checked_at"),
 )
 
 record_images = _evidence(
@@ -328,6 +339,7 @@ late_traces = _evidence(
     _text("reply_commitment", nullable=True),
     sa.CheckConstraint("state IN ('received', 'failed', 'lost')", name="state_known"),
     sa.CheckConstraint("state = 'received' OR cause IS NOT NULL", name="cause_unless_received"),
+    _rare("checked_at", "state <> 'received' OR disagrees OR contradicts"),
 )
 
 engine_probes = _evidence(
@@ -609,6 +621,53 @@ tenant_auditors = sa.Table(
 )
 """Whose records a database role sees, on PostgreSQL. No evidence: it says how things are, not how they were."""
 
+
+def _summary(name: str, key: tuple[str, ...], *parts: sa.schema.SchemaItem) -> sa.Table:
+    """Sums over records, which can be thrown away and made again (``summaries.py``)."""
+    return sa.Table(
+        name, metadata, *(_text(part, primary_key=True) for part in key), *parts, sqlite_with_rowid=False
+    )
+
+
+def _count(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=False)
+
+
+daily_decisions = _summary(
+    "daily_decisions",
+    (
+        *("day", "tenant", "policy_digest", "engine_digest", "direction", "rail", "outcome", "cause"),
+        *("enforcement", "image_use", "retention_class"),
+    ),
+    *map(_count, ("checks", "unsafe", "traces_requested", "traces_missing")),
+    _time("first_checked_at"),
+    _time("last_checked_at"),
+)
+
+daily_categories = _summary(
+    "daily_categories",
+    ("day", "tenant", "policy_digest", "category", "outcome", "enforcement"),
+    _count("checks"),
+)
+
+hourly_checks = _summary("hourly_checks", ("hour",), _count("checks"), _count("checkpoints"))
+
+daily_latency = _summary(
+    "daily_latency",
+    ("day", "policy_digest", "engine_digest"),
+    _count("checks"),
+    *map(_real, ("engine_p50_ms", "engine_p95_ms", "engine_p99_ms")),
+    *map(_real, ("total_p50_ms", "total_p95_ms", "total_p99_ms", "total_max_ms")),
+)
+
+summarised = sa.Table(
+    "summarised",
+    metadata,
+    sa.Column("checkpoint_number", sa.Integer, primary_key=True, autoincrement=False),
+    _time("summarised_at"),
+    sqlite_with_rowid=False,
+)
+
 prunes = _evidence(
     "prunes",
     _text("id", primary_key=True),
@@ -668,4 +727,8 @@ VIEWS = (
     *("v_contents", "v_erasures", "v_holds", "v_prunes"),
     *("v_streams", "v_rollout"),
     *("v_review_decisions", "v_review_queue"),
+    *("v_daily_decisions", "v_daily_categories", "v_engine_days", "v_engine_timeline", "v_latency"),
+    *("v_refusals", "v_reasons", "v_statements_of_reasons"),
+    *("v_failures", "v_disagreements", "v_notes", "v_held", "v_interface"),
+    *("v_unsummarised", "v_hours", "v_gaps", "v_log_coverage"),
 )

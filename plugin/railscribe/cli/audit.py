@@ -12,12 +12,22 @@ from rich.table import Table
 from rich.text import Text
 
 from railscribe.audit import open_store
-from railscribe.cli import audit_key, audit_privacy, audit_review, audit_verify, options
+from railscribe.cli import (
+    audit_export,
+    audit_key,
+    audit_privacy,
+    audit_review,
+    audit_summarise,
+    audit_verify,
+    options,
+)
 from railscribe.cli.audit_spool import spool
 from railscribe.values import Outcome
 
 app = typer.Typer(help="What was decided.", no_args_is_help=True, rich_markup_mode=None)
 app.command("review")(audit_review.review)
+app.command("summarise")(audit_summarise.summarise)
+app.command("export")(audit_export.export)
 app.command("verify")(audit_verify.verify)
 app.command("receipt")(audit_verify.receipt)
 app.command("verify-receipt")(audit_verify.verify_receipt)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from railscribe.audit import open_store
+from railscribe.audit.bundle_reading import verify_bundle
 from railscribe.audit.findings import Report
 from railscribe.audit.keys import read_public
 from railscribe.audit.receipts import check_receipt, receipt_of
@@ -28,6 +29,15 @@ PublicKeys = Annotated[
 
 
 def verify(
+    export: Annotated[
+        Path | None,
+        typer.Argument(
+            help="An export's folder; the database of the settings if left out.",
+            exists=True,
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None,
     public_key: PublicKeys = None,
     anchor: Annotated[
         list[Path] | None,
@@ -40,11 +50,14 @@ def verify(
     database_url: options.DatabaseUrl = None,
     as_json: options.Json = False,
 ) -> None:
-    """Check the whole database against its chain of signed checkpoints; exit 1 where anything is not as attested."""
+    """Check a database or an export against its chain of signed checkpoints; exit 1 where it is not as attested."""
     url = options.settings_from(database_url=database_url).database_url
     trusted = [read_public(path) for path in public_key or ()]
     with _progress(hidden=as_json) as told:
-        report = verify_database(url, trusted=trusted, anchors=anchor or (), progress=told)
+        if export is not None:
+            report = verify_bundle(export, trusted=trusted, anchors=anchor or (), progress=told)
+        else:
+            report = verify_database(url, trusted=trusted, anchors=anchor or (), progress=told)
     if as_json:
         options.print_json(report.as_json())
     else:
@@ -110,6 +123,9 @@ def _words(report: Report) -> Iterator[str]:
         yield f"FAILED  {_named(failure.place)}{failure.says} ({failure.code})"
     if (more := sum(report.failed.values()) - len(report.failures)) > 0:
         yield f"FAILED  and {more} more"
+    if not told.get("last_checkpoint"):  # an export whose files are not to be believed
+        yield "NOT OK"
+        return
     yield (
         f"{report.records} records, {sum(report.entries.values())} entries in {checked.get('segments', 0)} segments "
         f"under {checked.get('checkpoints', 0)} checkpoints"
