@@ -22,7 +22,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """A module of the operator's, which can be imported."""
     made = ModuleType("operators_own")
     monkeypatch.setitem(sys.modules, "operators_own", made)
-    return made  # type: ignore[return-value]
+    return made
 
 
 def test_a_callable_of_the_operators(module: ModuleType) -> None:
