@@ -133,14 +133,17 @@ def _words(report: Report) -> Iterator[str]:
     yield "contents: " + ", ".join(
         f"{count} {state}" for state, count in said["integrity"]["contents"].items()
     )
-    keys = ", ".join(said["integrity"]["keys"])
+    keys = ", ".join(said["integrity"]["keys"]) or "none"
     yield f"keys: {keys}, {'as given' if report.trust == 'given' else 'believed because the database says so'}"
     yield f"not sealed yet: {told['unsealed']}; writers that have not ended: {len(told['open_writers'])}"
     yield f"gaps on record: {told['gaps']}, {told['missing_by_gaps']} entries missing by them"
     if told["hours_without_checkpoint"]:
         yield f"hours without a checkpoint: {told['hours_without_checkpoint']}"
     last = told["last_checkpoint"]
-    yield f"last checkpoint: {last['number']} of {last['at']}, {last['hash']}"
+    if last["number"]:
+        yield f"last checkpoint: {last['number']} of {last['at']}, {last['hash']}"
+    else:
+        yield "no checkpoint yet"
     yield "ok" if report.ok else "NOT OK"
 
 

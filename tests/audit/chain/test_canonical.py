@@ -35,7 +35,7 @@ def entries(
         fill(store)
         with store.transaction("Reading entries") as connection:
             database = Database(connection)
-            sql = f"SELECT {database.time('at')}, kind, id FROM entries ORDER BY kind"  # noqa: S608 - ours
+            sql = f"SELECT {database.time('at')}, kind, id FROM entries ORDER BY kind"  # noqa: S608
             for at, kind, entry_id in database.rows(sql):
                 key = Key(kind=kind, at=database.read_time(at), id=entry_id)
                 rows = database.of_entry(key)
