@@ -56,10 +56,12 @@ class Words:
     def each(self, rows: str, table: str, alias: str, condition: str) -> str:
         """From and on: for each of *rows*, those of *table* that meet *condition*, found one by one.
 
-        No planner knows how few are not summarised, and one that takes them for many reads the whole table.
+        No planner knows how few are not summarised, and one that takes them for many reads the whole table: LIMIT
+        and OFFSET keep conditions from outside away, for which SQLite would make a Bloom filter over all records.
         """
         if self.database == "sqlite":
-            return f"FROM {rows} CROSS JOIN {table} {alias} WHERE {condition}"
+            found = f"SELECT {alias}.* FROM {rows} CROSS JOIN {table} {alias} WHERE {condition} LIMIT -1"
+            return f"FROM ({found}) {alias} WHERE true"
         found = f"SELECT * FROM {table} {alias} WHERE {condition} OFFSET 0"
         return f"FROM {rows} CROSS JOIN LATERAL ({found}) {alias} WHERE true"
 
@@ -183,7 +185,8 @@ def unsummarised(words: Words) -> str:
         )
         SELECT x.at AS checked_at, x.id {left} AND x.kind = 'record'
         UNION ALL
-        SELECT r.checked_at, r.id FROM records r WHERE NOT EXISTS (SELECT 1 FROM checkpoints)"""
+        SELECT r.checked_at, r.id
+        FROM (SELECT 1 AS unchained WHERE NOT EXISTS (SELECT 1 FROM checkpoints)) n CROSS JOIN records r"""
 
 
 def waiting(words: Words) -> str:
