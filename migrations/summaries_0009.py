@@ -196,9 +196,9 @@ def waiting(words: Words) -> str:
 
 def between(words: Words, first: str, last: str) -> str:
     """Return the source of the records under the checkpoints after *first*, up to *last*, both SQL."""
-    sealed = f"""(SELECT x.at, x.id
-            {words.each("segments s", "entries", "x", "x.segment_id = s.id")}
-            AND x.kind = 'record' AND s.checkpoint_number > {first} AND s.checkpoint_number <= {last}) u"""
+    chosen = f"(SELECT c.id FROM segments c WHERE c.checkpoint_number > {first} AND c.checkpoint_number <= {last}) s"
+    entries = words.each(chosen, "entries", "x", "x.segment_id = s.id")
+    sealed = f"(SELECT x.at, x.id {entries} AND x.kind = 'record') u"
     return words.each(sealed, "records", "r", "r.checked_at = u.at AND r.id = u.id")
 
 
