@@ -1,7 +1,7 @@
 """What being believed costs: durable appends with entries, leaves and checkpoints, against the same rows without.
 
-    python -m benchmarks.audit_append                 # ratios, then a rail's wait under load
-    python -m benchmarks.audit_append --only ratio --database sqlite --seconds 4
+    python benchmarks/audit_append.py                 # ratios, then a rail's wait under load
+    python benchmarks/audit_append.py --only ratio --database sqlite --seconds 4
 
 *Without* is the same writer, queue, batches and statements on a database whose triggers for the chain are taken off:
 only entries, leaves, places and checkpoints are missing. The two take turns in slices of a few seconds, in one run
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -160,7 +161,7 @@ def slice_of(url: str, clients: str, seconds: float, *, bare: bool, prepared: bo
 
 
 def _by_processes(url: str, seconds: float, *, bare: bool, prepared: bool) -> float:
-    command = [sys.executable, "-m", "benchmarks.audit_append", "--client", url, "--seconds", str(seconds)]
+    command = [sys.executable, __file__, "--client", url, "--seconds", str(seconds)]
     command += ["--bare"] * bare + ["--prepared"] * prepared
     clients = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)
@@ -251,6 +252,18 @@ def waits(database: str, new: NewDatabase, seconds: float) -> dict[str, Any]:
     }
 
 
+def flush_ms(folder: Path) -> float:
+    """Return what one small write and its flush take on this disk now: no commit is faster."""
+    times = []
+    with (folder / "flushed").open("wb", buffering=0) as file:
+        for _ in range(50):
+            file.write(bytes(4096))
+            began = time.perf_counter()
+            os.fsync(file.fileno())
+            times.append(time.perf_counter() - began)
+    return round(statistics.median(times) * 1000, 2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", choices=["ratio", "wait"])
@@ -274,6 +287,7 @@ def main() -> None:
             tempfile.TemporaryDirectory(dir=asked.folder, ignore_cleanup_errors=True) as name,
             DATABASES[database](Path(name)) as new,
         ):
+            print(json.dumps({"database": database, "flush_ms": flush_ms(Path(name))}), flush=True)
             _measure(asked, database, new)
 
 

@@ -391,8 +391,8 @@ class _without_triggers:  # noqa: N801 - a context manager
 
     def __exit__(self, *_: object) -> None:
         with self._engine.begin() as connection:
-            for _, sql in self._taken:
-                connection.exec_driver_sql(sql)
+            for _, statement in self._taken:
+                connection.exec_driver_sql(statement)
 
 
 # --- asking

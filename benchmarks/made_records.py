@@ -7,8 +7,8 @@ import time
 from datetime import datetime, timezone
 from functools import lru_cache
 
-from railscribe.guard import _new_id
 from railscribe.policy import load_policy, render
+from railscribe.recording import new_id
 from railscribe.values import (
     Category,
     Completion,
@@ -39,7 +39,7 @@ def _rendering() -> Rendering:
 
 def made_record(*, at: datetime | None = None, name: str | None = None) -> Record:
     """Return a new record, checked *at* or now; *name* goes into its identity."""
-    record_id, now = _new_id()
+    record_id, now = new_id()
     unsafe, thinks, answers = random.random() < 0.33, random.random() < 0.1, random.random() < 0.5
     text = " ".join(random.choices(_WORDS, k=random.randint(5, 80)))
     trace = "The user asks about an account. " * 4 if thinks else None

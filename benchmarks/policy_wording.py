@@ -4,7 +4,8 @@
     python benchmarks/policy_wording.py --adapter runs/mine
 
 Each topic becomes a policy that forbids it; its own texts should be unsafe, its near misses and texts of other topics
-safe. What changes from line to line is the wording alone.
+safe. What changes from line to line is the wording, and with it the mode in which ``auto`` lets the policy travel: a
+policy of categories alone is a taxonomy (``railscribe.policy.mode_reason``).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Any
 
 from railscribe.engines.embedded import EmbeddedEngine
 from railscribe.nemotron import build_request, parse_reply
-from railscribe.policy import parse_policy, render
+from railscribe.policy import Policy, parse_policy, render
+from railscribe.policy.render import mode_of
 from railscribe.scoring import Judged, figures
 from railscribe.settings import Settings
 from railscribe.training.topics import Topic, read_topics
@@ -35,14 +37,14 @@ def _named(topic: Topic, definition: str | None = None) -> list[dict[str, str]]:
 WORDINGS: dict[str, Wording] = {
     "category, name alone": lambda topic: {"categories": _named(topic)},
     "category with definition": lambda topic: {"categories": _named(topic, topic.definition)},
+    "the same, in mode policy": lambda topic: {
+        "categories": _named(topic, topic.definition),
+        "mode": "policy",
+    },
     "disallowed clause": lambda topic: {"disallowed": [topic.forbids[0]]},
     "category and clause": lambda topic: {
         "categories": _named(topic, topic.definition),
         "disallowed": [topic.forbids[0]],
-    },
-    "the same as a taxonomy": lambda topic: {
-        "categories": _named(topic, topic.definition),
-        "mode": "taxonomy",
     },
     "all wordings in one long clause": lambda topic: {"disallowed": ["; ".join(topic.forbids)]},
     "with an example in the text": lambda topic: {
@@ -59,13 +61,18 @@ WORDINGS: dict[str, Wording] = {
 }
 
 
+def worded(topic: Topic, wording: Wording) -> Policy:
+    """Return the policy that forbids *topic* in *wording*."""
+    document = {"name": "p", "version": "1", "description": "Rules of our assistant.", "builtin": False}
+    return parse_policy({**document, **wording(topic)})
+
+
 async def measure(engine: EmbeddedEngine, topics: Sequence[Topic], wording: Wording) -> list[Judged]:
     """Return what the guard says of the texts of *topics* under policies in *wording*, and what it should."""
     rng = random.Random(1)
     asked: list[tuple[Request, Label]] = []
     for topic in topics:
-        document = {"name": "p", "version": "1", "description": "Rules of our assistant.", "builtin": False}
-        rendering = render(parse_policy({**document, **wording(topic)}))
+        rendering = render(worded(topic, wording))
         others = [other for other in topics if other is not topic and other.file == topic.file] or list(
             topics
         )
@@ -93,15 +100,14 @@ async def main(given: argparse.Namespace) -> None:
         topic for path in sorted(TOPICS.glob("*.jsonl")) for topic in read_topics(path) if topic.held_out
     ]
     engine = EmbeddedEngine.from_settings(Settings(adapter=given.adapter, timeout_s=3600))
-    print(
-        f"{len(topics)} topics held out of training\n\n| wording | texts | AUROC | right at 0.5 |\n|---|---|---|---|"
-    )
+    print(f"{len(topics)} topics held out of training\n")
+    print("| wording | mode | texts | AUROC | right at 0.5 |\n|---|---|---:|---:|---:|", flush=True)
     async with engine:
         for name, wording in WORDINGS.items():
             found = figures(await measure(engine, topics, wording))
-            print(
-                f"| {name} | {found['rows']} | {found['auroc']:.3f} | {found['accuracy']:.3f} |", flush=True
-            )
+            mode = mode_of(worded(topics[0], wording)).value
+            told = (name, mode, found["rows"], f"{found['auroc']:.3f}", f"{found['accuracy']:.3f}")
+            print(f"| {' | '.join(map(str, told))} |", flush=True)
 
 
 if __name__ == "__main__":

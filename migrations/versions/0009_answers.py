@@ -62,14 +62,15 @@ def downgrade() -> None:
 
 def _create_summaries() -> None:
     """Sums over records: no evidence, so they have no triggers. They can be thrown away and made again."""
-    number = sa.BigInteger()
+    number: sa.BigInteger = sa.BigInteger()
+    real: sa.Double[float] = sa.Double()
     span = [sa.Column(name, sa.DateTime(timezone=True), nullable=False) for name in sums.SPAN]
     counts = [sa.Column(name, number, nullable=False) for name in sums.DECISION_SUMS]
     _create("daily_decisions", sums.DECISION_KEY, *counts, *span)
     _create("daily_categories", sums.CATEGORY_KEY, sa.Column("checks", number, nullable=False))
     seen = [sa.Column(name, number, nullable=False) for name in ("checks", "checkpoints")]
     _create("hourly_checks", sums.HOUR_KEY, *seen)
-    told = [sa.Column(name, sa.Double(), nullable=True) for name in sums.LATENCY_TOLD]
+    told = [sa.Column(name, real, nullable=True) for name in sums.LATENCY_TOLD]
     _create("daily_latency", sums.LATENCY_KEY, sa.Column("checks", number, nullable=False), *told)
     op.create_table(
         "summarised",

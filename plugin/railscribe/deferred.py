@@ -181,6 +181,8 @@ def _late(entry: _Entry, state: LateState, **what: Any) -> LateTrace:
         requested_at=entry.requested_at,
         ended_at=_now(),
         state=state,
+        identity=entry.record.identity,
+        policy=entry.record.rendering.policy_name,
         **what,
     )
 

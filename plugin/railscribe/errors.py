@@ -53,6 +53,10 @@ class TooManyImagesError(ImageError):
     cause = Cause.TOO_MANY_IMAGES
 
 
+class ReviewerIsSubjectError(UsageError):
+    """The reviewer is the person whom the record is about."""
+
+
 # The operator can fix these.
 class SettingsError(UsageError):
     """The settings contradict themselves or name something that does not exist."""
@@ -100,6 +104,14 @@ class SigningKeyError(AuditError):
 
 class ChainError(AuditError):
     """The chain of checkpoints is not as this writer left it."""
+
+
+class ContentKeyError(AuditError):
+    """A key that content is encrypted under could not be wrapped or unwrapped."""
+
+
+class HeldError(RailscribeError):
+    """A legal hold forbids to erase or prune this."""
 
 
 class TagMovedError(RailscribeError):

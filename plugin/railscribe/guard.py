@@ -18,61 +18,66 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import time
-import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from functools import partial
 
+from railscribe.admission import direction_of, refuse_unscored, undecidable, unjudgeable
 from railscribe.audit import AuditStore, KnownProbes, open_store
 from railscribe.choosing import KnownPolicies, refuse_unloadable
 from railscribe.deferred import DeferredReasoning
 from railscribe.engines import Engine, open_engine
-from railscribe.errors import PolicyError
 from railscribe.identity import current_identity
 from railscribe.judging import Judged, Judgement, judge, unjudged
 from railscribe.nemotron.reply import unreadable
 from railscribe.policy import Policy, decide, render
 from railscribe.reader import open_reader
 from railscribe.reasoning import ReasoningPlan, reviews
-from railscribe.settings import OnUndecided, Settings
+from railscribe.recording import Caller, Stages, new_id, reasoning_of, together
+from railscribe.rollout import OnUndecided, Rollout, enforcement_of
+from railscribe.settings import Settings
 from railscribe.values import (
     Cause,
     Completion,
-    Decision,
     Direction,
-    Enforcement,
     EngineInfo,
     Exchange,
     Flags,
     Identity,
-    ImageReading,
-    ImageUse,
     Mode,
-    Outcome,
     ProbeName,
     ProbeResult,
     Reasoning,
     Record,
     Rendering,
     Stage,
+    StreamPart,
     Verdict,
 )
+from railscribe.verdict_cache import Question, VerdictCache
+
+__all__ = ["Caller", "Guard"]
 
 logger = logging.getLogger(__name__)
 
+_NO_RAIL = Caller()
 _PROBE_OF_MODE = {Mode.POLICY: ProbeName.POLICY, Mode.TAXONOMY: ProbeName.TAXONOMY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Which binding asks: its rail and the host it serves, for the record."""
+class _How:
+    """What one check goes by, all defaults filled in."""
 
-    rail: str = "guard"
-    host: str = "python"
+    direction: Direction
+    policy: Policy
+    identity: Identity
+    on_undecided: OnUndecided
+    rollout: Rollout
+    wait_for: Stage
+    caller: Caller
+    part: StreamPart | None
+    verdicts: VerdictCache | None
 
 
 class Guard:
@@ -102,7 +107,13 @@ class Guard:
             in_flight=settings.reasoning_in_flight,
             timeout_s=settings.reasoning_timeout_s,
         )
+        self._rollout = Rollout.parse(settings.rollout)
         self._probes = KnownProbes(store)
+        self._verdicts = (
+            VerdictCache(most=settings.cache_verdicts, seconds=settings.cache_verdicts_s)
+            if settings.cache_verdicts
+            else None
+        )
         self._reader = open_reader(settings)
 
     @classmethod
@@ -176,16 +187,21 @@ class Guard:
         flags: Flags | None = None,
         reasoning: ReasoningPlan | None = None,
         on_undecided: OnUndecided | None = None,
+        rollout: Rollout | None = None,
         wait_for: Stage | None = None,
-        caller: Caller = Caller(),
+        caller: Caller = _NO_RAIL,
         problem: Cause | None = None,
+        part: StreamPart | None = None,
+        verdicts: VerdictCache | None = None,
     ) -> Record:
         """Judge *exchange*, record the result and return the record when it has reached *wait_for*.
 
         *direction* defaults to output where there is a response, else input; *policy* to what
-        :meth:`policy_for` chooses. *reasoning*, or else *flags*, goes
-        before the policy's and the settings' plan for reasoning. *problem* is for a rail that already knows why
-        nothing can be judged (a broken picture): it is recorded as undecided.
+        :meth:`policy_for` chooses. *reasoning*, or else *flags*, and *wait_for* go before what the policy says, and
+        that before the settings. *problem* is for a rail that already knows why
+        nothing can be judged (a broken picture): it is recorded as undecided. *rollout* goes before the setting of
+        that name. *part* says of which stream the response is a part. *verdicts* are remembered ones to look among,
+        instead of those that the settings have remembered.
 
         Raises:
             AuditError: the record was not kept, so there is no decision to release.
@@ -193,14 +209,39 @@ class Guard:
         """
         identity = identity or current_identity()
         policy = await self.policy_for(policy, identity)
-        direction = direction or direction_of(exchange)
+        verdicts = verdicts or self._verdicts
+        how = _How(
+            direction=direction or direction_of(exchange),
+            policy=policy,
+            identity=identity,
+            on_undecided=on_undecided or self.settings.on_undecided,
+            rollout=rollout or self._rollout,
+            wait_for=wait_for or policy.wait_for or self.settings.wait_for,
+            caller=caller,
+            part=part,
+            verdicts=verdicts,
+        )
+        turn = verdicts.turn(exchange, policy.digest, identity.tenant) if verdicts else nullcontext()
+        async with turn:
+            return await self._check(exchange, how, flags, reasoning, problem)
+
+    async def _check(
+        self,
+        exchange: Exchange,
+        how: _How,
+        flags: Flags | None,
+        reasoning: ReasoningPlan | None,
+        problem: Cause | None,
+    ) -> Record:
+        """Steps (1) to (6)."""
+        policy, identity, direction = how.policy, how.identity, how.direction
         plan = reasoning or self._plan(policy, flags)
         flags = replace(flags or Flags(), thinking=plan.thinks_at_once)
         problem = undecidable(policy, direction, self.engine) or problem
         problem = problem or unjudgeable(exchange, direction, self.settings)
-        record_id, checked_at = _new_id()
-        stages = _Stages()
-        ask = partial(self._ask, exchange, policy, direction, identity, stages)
+        record_id, checked_at = new_id()
+        stages = Stages()
+        ask = partial(self._ask, exchange, policy, direction, identity, stages, how.verdicts)
         first = await ask(flags, problem)
         band = policy.review_band or self.settings.reasoning_band
         applies = first.replied and plan.applies(record_id, first.decision, first.sides, band)
@@ -214,8 +255,8 @@ class Guard:
             checked_at=checked_at,
             identity=identity,
             direction=direction,
-            rail=caller.rail,
-            host=caller.host,
+            rail=how.caller.rail,
+            host=how.caller.host,
             exchange=exchange,
             rendering=final.rendering,
             engine=self._engine_info(final.rendering, identity, judgement.completion),
@@ -224,22 +265,30 @@ class Guard:
             completion=judgement.completion,
             verdict=judgement.verdict,
             decision=decision,
-            enforcement=_enforce(decision, on_undecided or self.settings.on_undecided),
-            image=_together(judgement.readings),
+            enforcement=enforcement_of(
+                decision,
+                how.on_undecided,
+                enforced=how.rollout.enforces(identity, record_id),
+            ),
+            image=together(judgement.readings),
             readings=judgement.readings,
             latency_ms=stages.laps,
             pieces=judgement.pieces if len(judgement.pieces) > 1 else (),
-            reasoning=_reasoning(plan, applies=applies, thought=thought),
+            reasoning=reasoning_of(plan, applies=applies, thought=thought),
             reviews=reviews(
                 fast=None if first is thought else first.judgement.verdict,
                 thinking=thought.judgement.verdict if thought and thought.judgement.pieces else None,
                 sides=first.sides + (thought.sides if thought else []),
                 band=band,
             ),
+            rollout=how.rollout.name,
+            part=how.part,
+            repeats=judgement.repeats,
         )
-        await self.store.append_async(record, wait=wait_for or self.settings.wait_for)
+        await self.store.append_async(record, wait=how.wait_for)
         if judgement.cancelled is not None:
             raise judgement.cancelled
+        self._remember(how.verdicts, exchange, first, identity, record_id)
         if record.reasoning is Reasoning.DEFERRED:
             await self._deferred.submit(record, partial(self._think, record, policy))
         return record
@@ -256,14 +305,20 @@ class Guard:
         policy: Policy,
         direction: Direction,
         identity: Identity,
-        stages: _Stages,
+        stages: Stages,
+        verdicts: VerdictCache | None,
         flags: Flags,
         problem: Cause | None,
     ) -> Judged:
         """Steps (2) to (4)."""
         rendering = render(policy, thinking=flags.thinking)
         stages.lap("render")
-        judgement = await self._judge(exchange, rendering, flags, identity, problem)
+        judgement = None
+        if verdicts is not None and problem is None:
+            question = self._question(exchange, rendering, flags, identity)
+            judgement = verdicts.get(question) if question else None
+        if judgement is None:
+            judgement = await self._judge(exchange, rendering, flags, identity, problem)
         stages.lap("engine")
         decision = decide(judgement.verdict, policy, direction)
         stages.lap("decide")
@@ -318,6 +373,26 @@ class Guard:
         found = await self._probes.result(engine.info_for(adapter), engine.address, name)
         return found is ProbeResult.IGNORED
 
+    def _question(
+        self, exchange: Exchange, rendering: Rendering, flags: Flags, identity: Identity
+    ) -> Question | None:
+        engine = self.engine.info_for(self._adapter(rendering, identity))
+        return Question.of(exchange, rendering, flags, engine, identity.tenant)
+
+    def _remember(
+        self,
+        verdicts: VerdictCache | None,
+        exchange: Exchange,
+        judged: Judged,
+        identity: Identity,
+        record_id: str,
+    ) -> None:
+        """Remember what was *judged*, now that it is on record, and by an engine that has started."""
+        if verdicts is not None and judged.replied:
+            question = self._question(exchange, judged.rendering, judged.flags, identity)
+            if question is not None:
+                verdicts.put(question, judged.judgement, record_id)
+
     def _adapter(self, rendering: Rendering, identity: Identity) -> str | None:
         """Return which of the engine's adapters judges here: the policy's, else the tenant's, else its own."""
         settings = self.settings
@@ -330,116 +405,3 @@ class Guard:
     ) -> EngineInfo:
         info = self.engine.info_for(self._adapter(rendering, identity))
         return info if completion is None else replace(info, decoding=completion.decoding)
-
-
-class _Stages:
-    """Wall-clock milliseconds by stage of one check."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.laps[stage] = self.laps.get(stage, 0.0) + (now - self._since) * 1000
-        self._since = now
-
-
-def direction_of(exchange: Exchange) -> Direction:
-    """Return the direction that *exchange* was travelling in, going by what it holds."""
-    return Direction.INPUT if exchange.response is None else Direction.OUTPUT
-
-
-def unjudgeable(exchange: Exchange, direction: Direction, settings: Settings) -> Cause | None:
-    """Return why *exchange* cannot go to any engine, if it cannot: step (1)."""
-    judged = exchange.user if direction is Direction.INPUT else exchange.response
-    if not (judged or "").strip() and not (direction is Direction.INPUT and exchange.images):
-        return Cause.EMPTY
-    if max(len(exchange.user), len(exchange.response or "")) > settings.max_text_chars:
-        return Cause.TOO_LONG
-    if len(exchange.images) > settings.max_images:
-        return Cause.TOO_MANY_IMAGES
-    return None
-
-
-def undecidable(policy: Policy, direction: Direction, engine: Engine) -> Cause | None:
-    """Return why *policy* cannot decide on what travels in *direction* and *engine* judges, if it cannot."""
-    if not policy.applies(direction):
-        return Cause.POLICY_NOT_APPLICABLE
-    if policy.scores_categories and not engine.scores_categories:
-        return Cause.NO_CATEGORY_SCORES
-    return None
-
-
-def refuse_misfit(policy: Policy, direction: Direction, engine: Engine) -> None:
-    """Refuse *policy* for a rail in *direction* that *engine* judges for, where it could only ever refuse.
-
-    Raises:
-        PolicyError: it does not apply to the direction, or needs scores that the engine never gives.
-    """
-    if not policy.applies(direction):
-        raise PolicyError(
-            f"The policy {policy.name} does not apply to {direction.value}, where a rail is to use it.",
-            hint=f"Its applies_to names {', '.join(policy.applies_to or ())}.",
-        )
-    refuse_unscored(policy, engine)
-
-
-def refuse_unscored(policy: Policy, engine: Engine) -> None:
-    """Refuse *policy* where it needs scores that *engine* never gives.
-
-    Raises:
-        PolicyError: it does.
-    """
-    if policy.scores_categories and not engine.scores_categories:
-        named = [category.name for category in policy.categories if category.threshold is not None]
-        raise PolicyError(
-            f"The policy {policy.name} has thresholds on categories ({', '.join(named[:3])}"
-            f"{', …' if len(named) > 3 else ''}), and the {engine.info.name} engine gives them no scores.",
-            hint="Use an engine in process (embedded, transformers), or the policy's one threshold: for all of them.",
-        )
-
-
-_MISMATCH = (Cause.POLICY_NOT_APPLICABLE, Cause.NO_CATEGORY_SCORES)
-
-
-def _enforce(decision: Decision, on_undecided: OnUndecided) -> Enforcement:
-    refused = decision.outcome is Outcome.BLOCK or (
-        decision.outcome is Outcome.UNDECIDED
-        # A policy that does not fit is the operator's mistake, and no want of a verdict: no switch is for it.
-        and (on_undecided == "block" or decision.cause in _MISMATCH)
-    )
-    return Enforcement.REFUSED if refused else Enforcement.PASSED
-
-
-def _reasoning(plan: ReasoningPlan, *, applies: bool, thought: Judged | None) -> Reasoning:
-    if thought is not None:
-        return Reasoning.VERDICT
-    return Reasoning.DEFERRED if applies and plan.mode is Reasoning.DEFERRED else Reasoning.OFF
-
-
-_SAYS_LEAST = (
-    *(ImageUse.NOT_JUDGED, ImageUse.NOTHING_READ),
-    *(ImageUse.READ, ImageUse.SEEN, ImageUse.SEEN_AND_READ),
-)
-
-
-def _together(readings: Sequence[ImageReading]) -> ImageReading | None:
-    """Return what became of the pictures as a whole."""
-    if len(readings) < 2:
-        return readings[0] if readings else None
-    texts = [reading.text for reading in readings if reading.text]
-    return ImageReading(
-        use=min((reading.use for reading in readings), key=_SAYS_LEAST.index),
-        text="\n".join(texts) if texts else None,
-        reader=next((reading.reader for reading in readings if reading.reader), None),
-    )
-
-
-def _new_id() -> tuple[str, datetime]:
-    """Return a version 7 UUID (RFC 9562) and the time it carries: ids sort by time, to the millisecond."""
-    now_ns = time.time_ns()
-    value = (now_ns // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return str(uuid.UUID(int=value)), datetime.fromtimestamp(now_ns / 1e9, tz=timezone.utc)

@@ -91,6 +91,8 @@ class Judgement:
     cancelled: asyncio.CancelledError | None = None
     readings: tuple[ImageReading, ...] = ()
     """What became of each of the exchange's pictures."""
+    repeats: str | None = None
+    """The check whose verdict this is, where no engine was asked again."""
 
     @property
     def completion(self) -> Completion | None:

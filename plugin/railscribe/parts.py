@@ -7,12 +7,14 @@ Rules
    is an image of its own; too many of them make it ``too_many_images``.
 3. What is neither text nor image (sound, files, whatever comes next) makes it unjudgeable: ``modality``.
    Nothing is dropped in silence.
-4. The shapes are those of OpenAI's chat messages and of LangChain's content blocks.
+4. Calls of tools are text as well: a sentence each, with the name and all arguments.
+5. The shapes are those of OpenAI's chat messages and of LangChain's content blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +64,43 @@ def join_turns(turns: Iterable[Turn]) -> Turn:
         images=tuple(image for turn in turns for image in turn.images),
         problem=next((turn.problem for turn in turns if turn.problem), None),
     )
+
+
+def calls_text(calls: object) -> object:
+    """Return *calls* as text, a sentence a call; something else as it is.
+
+    A sentence, because a guard model has read more of them than of code: of ``get_weather({"city": "Paris"})`` the
+    embedded guard says unsafe, of ``Calling the tool get_weather with city "Paris".`` it does not.
+    """
+    if isinstance(calls, str) or not isinstance(calls, Sequence):
+        return calls
+    return "\n".join(_call_text(call) for call in calls)
+
+
+def _call_text(call: object) -> str:
+    fields = call if isinstance(call, Mapping) else getattr(call, "__dict__", {})
+    function = fields.get("function", fields)
+    function = function if isinstance(function, Mapping) else getattr(function, "__dict__", {})
+    name = function.get("name")
+    if not isinstance(name, str):
+        # Nothing is dropped in silence: what has no name is judged by what it says of itself.
+        return _json(call)
+    arguments: object = next(
+        (function[key] for key in ("arguments", "args") if function.get(key) is not None), {}
+    )
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:  # a model wrote it; it is judged as it is
+            return f"Calling the tool {name} with {arguments}."
+    if not isinstance(arguments, Mapping):
+        return f"Calling the tool {name} with {_json(arguments)}."
+    told = ", ".join(f"{argument} {_json(value)}" for argument, value in arguments.items())
+    return f"Calling the tool {name} with {told}." if told else f"Calling the tool {name}."
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _text_of(part: object) -> str | None:

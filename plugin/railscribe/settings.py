@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,11 +21,12 @@ from typing_extensions import Self
 
 from railscribe.errors import SettingsError
 from railscribe.reasoning import ReasoningFor, ReasoningPlan
-from railscribe.values import Reasoning, Stage
+from railscribe.rollout import OnUndecided, Rollout
+from railscribe.values import ContentMode, Reasoning, Stage
 
 EngineName = Literal["embedded", "transformers", "openai_compatible"]
-OnUndecided = Literal["block", "allow"]
 OnAuditFailure = Literal["closed", "open"]
+IdentityField = Literal["tenant", "session", "request", "subject", "language"]
 
 
 class Settings(BaseSettings):
@@ -67,6 +68,19 @@ class Settings(BaseSettings):
     """Seconds after which the registry is asked again where a tag points."""
     on_undecided: OnUndecided = "block"
     """What an undecided check does to the traffic."""
+    rollout: str = "enforce"
+    """``enforce``; ``observe``, which lets everything through and writes down what would have been refused; or a
+    percentage such as ``25%``, which enforces for that share of the sessions (docs/rollout.md)."""
+    identity_headers: dict[IdentityField, str] = {}
+    """For NeMo Guardrails' server: which request headers say on whose behalf a check runs, such as ``{tenant:
+    X-Tenant, session: X-Session-Id}``. None are believed by default: a client writes what it likes."""
+    quote_record: bool = False
+    """Whether a refusal ends with its record's id, so that whoever was refused can quote it."""
+    cache_verdicts: int = Field(default=0, ge=0)
+    """Verdicts to remember, so that what was judged is not judged again within a tenant; each repeat has a record
+    that names the check it repeats. None by default."""
+    cache_verdicts_s: float = Field(default=300.0, gt=0)
+    """Seconds for which a verdict is remembered."""
     think: bool = False
     """Short for ``reasoning: verdict`` for all."""
     reasoning: Reasoning = Reasoning.OFF
@@ -137,8 +151,33 @@ class Settings(BaseSettings):
     """Read the words in pictures (OCR) and judge them: for engines without eyes, for every engine, or not at all."""
     keep_images: bool = False
     """Keep the bytes of pictures in the audit store; without it their digest and facts alone are kept."""
+    content_mode: ContentMode = ContentMode.FULL
+    """How the audit store keeps what was said: full, redacted, digest, encrypted (docs/privacy.md). A policy's own,
+    by its name, goes before a tenant's, and that before this."""
+    content_mode_by_tenant: dict[str, ContentMode] = {}
+    content_mode_by_policy: dict[str, ContentMode] = {}
+    content_key_file: Path | None = None
+    """``encrypted``: the key that wraps the subjects' keys. Make one: railscribe audit content-key new FILE."""
+    content_key_hook: str | None = None
+    """``encrypted``: in the place of the file, ``module:function`` that gives a ``KeyWrapper``, such as a KMS."""
+    digest_key_file: Path | None = None
+    """``digest``: the key of the digests."""
+    redactor: str = "presidio"
+    """``redacted``: presidio, presidio-patterns (no names, no language model), or ``module:function``."""
+    retention_class: str = "default"
+    """How long records are kept; a policy's own class, by its name, goes before a tenant's, and that before this."""
+    retention_class_by_tenant: dict[str, str] = {}
+    retention_class_by_policy: dict[str, str] = {}
+    retention_terms: dict[str, int] = {}
+    """Days that classes of your own are kept; there are ``default`` (183) and ``six_years`` (2192)."""
     allow_image_urls: bool = False
     """Hand http(s) image addresses to a remote engine. Railscribe itself never fetches one."""
+
+    @field_validator("rollout")
+    @classmethod
+    def _known_rollout(cls, value: str) -> str:
+        Rollout.parse(value)
+        return value
 
     @model_validator(mode="after")
     def _no_two_plans(self) -> Self:

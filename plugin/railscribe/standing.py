@@ -21,11 +21,12 @@ from typing import Any
 
 from typing_extensions import Self
 
+from railscribe.admission import refuse_unscored
 from railscribe.audit import open_store
 from railscribe.choosing import open_policy
 from railscribe.engines import Engine, open_engine
 from railscribe.errors import EngineTimeoutError
-from railscribe.guard import Guard, refuse_unscored
+from railscribe.guard import Guard
 from railscribe.settings import Settings
 from railscribe.sync import begin, run_apart
 from railscribe.values import Completion, EngineInfo, Exchange, Record, Request

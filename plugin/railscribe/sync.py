@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -47,6 +47,28 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
     except KeyboardInterrupt:
         cancel()
         raise
+
+
+def iterate_sync(items: AsyncIterator[T]) -> Iterator[T]:
+    """Yield *items*, each made on the one loop.
+
+    Raises:
+        UsageError: inside a running event loop, where the caller should iterate asynchronously.
+    """
+
+    async def following() -> tuple[T] | None:
+        try:
+            return (await items.__anext__(),)
+        except StopAsyncIteration:
+            return None
+
+    try:
+        while (item := run_sync(following())) is not None:
+            yield item[0]
+    finally:
+        close = getattr(items, "aclose", None)
+        if close is not None:
+            run_sync(close())
 
 
 async def run_apart(work: Coroutine[Any, Any, T]) -> T:

@@ -108,6 +108,27 @@ _BOTH = re.compile(
     r"|child (?:abuse|exploitation) (?:material|imagery|images))\b"
 )
 
+_PERMITTED = re.compile(
+    r"(?<!-)(?<!not )(?<!not be )(?<!n't )(?<!n't be )(?<!never )\b"
+    r"(?:fine|ok(?:ay)?|all ?right|allow(?:ed|s|able)?|permit(?:ted|s)?|permissi\w+|accept(?:ed|s|able)|safe"
+    r"|tolera(?:ble|ted?|tes)|approved?|welcomed?|harmless|innocent|benign|unproblematic|legitimate|lawful"
+    r"|legal(?! age)|exempt\w*|except\w*|unless|apart from|other than|aside from|exclud\w+|but not|anything but"
+    r"|only (?:if|when|where|what|those)|no (?:problem|issue|violation|offen[cs]e)"
+    r"|erlaubt|zulässig|in ordnung|ausgenommen|ausser|autorisée?s?|permise?s?|permitid[oa]s?|salvo|excepto|sauf"
+    r"|permess[oi]|tranne|toegestaan|behalve)\b"
+)
+_TAKEN_OUT = re.compile(
+    r"\b(?:not|n't|never) (?:be )?"
+    r"(?:an? |count|includ|cover|forbid|prohibit|unsafe|harm|wrong|illegal|meant|disallow|block|refus|flag)"
+)
+_REFUSING = re.compile(
+    r"(?:^|[:;.] ?)(?:the )?"
+    r"(?:refus|declin|reject|block|censor|filter|flag|object|forbid|forbidd|prevent|stopp|suppress|deny|deni)"
+    r"(?:ing|al|als)\b"
+)
+_TOLD = re.compile(r"\b(?:report|disclos|victim|surviv|abused)\w*")
+_EVEN = re.compile(r"\b(?:even|also) (?:if|where|when|though)\b[^,;:.]*")
+
 
 def names_sexual_minor(text: str) -> bool:
     """Whether *text* is about sexual content with minors, in the usual wordings.
@@ -115,6 +136,23 @@ def names_sexual_minor(text: str) -> bool:
     No list of words holds every disguise. It keeps honest documents honest; what holds against the others is
     that every rendering restates the category and that it blocks whatever the policy says.
     """
-    visible = (char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
-    plain = re.sub(r"[\s_]+", " ", "".join(visible).casefold())
+    plain = _plain(text)
     return bool(_BOTH.search(plain) or (_MINORS.search(plain) and _SEXUAL.search(plain)))
+
+
+def lets_sexual_minor_pass(text: str) -> bool:
+    """Whether *text*, meant to forbid something, would let sexual content with minors pass, in the usual wordings.
+
+    By calling it fine, by taking it out, or by forbidding that it is refused.
+    """
+    if not names_sexual_minor(text):
+        return False
+    plain = _EVEN.sub("", _plain(text))
+    if _PERMITTED.search(plain) or _TAKEN_OUT.search(plain):
+        return True
+    return bool(_REFUSING.search(plain)) and not _TOLD.search(plain)
+
+
+def _plain(text: str) -> str:
+    visible = (char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
+    return re.sub(r"[\s_]+", " ", "".join(visible).casefold()).strip()

@@ -29,6 +29,17 @@ class Direction(str, Enum):
 
     INPUT = "input"
     OUTPUT = "output"
+    RETRIEVAL = "retrieval"
+    """What was looked up, on its way to the model."""
+    TOOL_OUTPUT = "tool_output"
+    """Calls that the model wants to make, on their way to the tools."""
+    TOOL_INPUT = "tool_input"
+    """What a tool answered, on its way to the model."""
+
+    @property
+    def to_the_model(self) -> bool:
+        """Whether the content goes to the model, and so is the user's side of a verdict."""
+        return self in (Direction.INPUT, Direction.RETRIEVAL, Direction.TOOL_INPUT)
 
 
 class Label(str, Enum):
@@ -64,6 +75,8 @@ class Enforcement(str, Enum):
 
     PASSED = "passed"
     REFUSED = "refused"
+    OBSERVED = "observed"
+    """It would have been refused, and was let through: nothing is enforced here yet."""
 
 
 class Mode(str, Enum):
@@ -156,6 +169,17 @@ class Review(str, Enum):
     SCORE_IN_BAND = "score_in_band"
     SCORE_MISSING = "score_missing"
     """There is a review band and the engine gave no score to hold against it."""
+
+
+class ContentMode(str, Enum):
+    """How the audit store keeps what was said. Evidence is the same in every mode (docs/privacy.md)."""
+
+    FULL = "full"
+    REDACTED = "redacted"
+    DIGEST = "digest"
+    """A keyed digest, and nothing else."""
+    ENCRYPTED = "encrypted"
+    """Under a key of the subject's own."""
 
 
 class LateState(str, Enum):
@@ -466,6 +490,18 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StreamPart:
+    """Which part of a streamed response a check judged."""
+
+    stream: str
+    """The stream's own id, shared by its checks."""
+    number: int
+    """From 0."""
+    final: bool
+    """Whether it judged the response to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One check, whole: what was judged, by what, against what, with which result, for whom and when."""
 
@@ -498,6 +534,12 @@ class Record:
     """What became of each of the exchange's pictures, in their order."""
     reviews: tuple[Review, ...] = ()
     """Why a person should look, as far as it was known when the record was written."""
+    rollout: str | None = None
+    """What the check fell under where not all is enforced: ``observe`` or a percentage; ``None``: ``enforce``."""
+    part: StreamPart | None = None
+    """Of which stream it judged which part."""
+    repeats: str | None = None
+    """The id of the check whose verdict was taken over from the cache; no engine was asked."""
 
     def __post_init__(self) -> None:
         _require_aware(checked_at=self.checked_at)
@@ -523,6 +565,9 @@ class LateTrace:
     contradicts: bool | None = None
     """Whether its trace concludes otherwise than its own verdict; ``None`` where there is no trace."""
     engine_ms: float | None = None
+    identity: Identity | None = None
+    """The record's, with the name of its policy: they say how content is kept. Asked of the store where unset."""
+    policy: str | None = None
 
     def __post_init__(self) -> None:
         _require_aware(checked_at=self.checked_at, requested_at=self.requested_at, ended_at=self.ended_at)

@@ -10,9 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from railscribe.audit import AuditStore, PolicyRegistry, tables
-from railscribe.audit.rows import EntryKind, Rows
+from railscribe.audit import (
+    AuditStore,
+    Holds,
+    PolicyRegistry,
+    ReviewDecision,
+    Reviews,
+    Scope,
+    erase,
+    prune,
+    tables,
+)
+from railscribe.audit.content_keys import LocalKeyFile, new_key
+from railscribe.audit.database import open_engine, parse_url, writing
+from railscribe.audit.forms import Encrypted
+from railscribe.audit.rows import EntryKind, Rows, late_rows, rows_of
 from railscribe.audit.schema import upgrade
 from railscribe.policy import load_policy, render
 from railscribe.policy.diagnostics import Diagnostic, Severity
@@ -86,6 +100,32 @@ def any_store(any_url: str) -> Iterator[AuditStore]:
 
 
 @pytest.fixture
+def past_triggers() -> Callable[..., None]:
+    """Runs statements on a database as somebody would who may switch its triggers off, or writes to its file."""
+    return _past_triggers
+
+
+def _past_triggers(url: str, *statements: str | sa.Executable) -> None:
+    engine = writing(open_engine(parse_url(url)))
+    with engine.begin() as connection:
+        triggers: list[str] = []
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
+        else:
+            found = connection.execute(
+                sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+            ).all()
+            triggers = [row.sql for row in found]
+            for row in found:
+                connection.exec_driver_sql(f"DROP TRIGGER {row.name}")
+        for statement in statements:
+            connection.execute(sa.text(statement) if isinstance(statement, str) else statement)
+        for trigger in triggers:
+            connection.exec_driver_sql(trigger)
+    engine.dispose()
+
+
+@pytest.fixture
 def url_at_0001(empty_url: str) -> str:
     """The URL of a database as revision 0001 left it, on each of the two databases in turn."""
     upgrade(empty_url, "0001")
@@ -153,10 +193,31 @@ def fill(pieces: tuple[Piece, ...]) -> Callable[[AuditStore], None]:
         found = Diagnostic(code="L001", severity=Severity.NOTE, message="As it should be.")
         registry.register(replace(read, diagnostics=(found,), allowances=("C110",)), by="alice")
         registry.move(read.policy.name, "prod", read.policy.digest, by="alice")
+        Reviews(store).append(record.id, ReviewDecision.ESCALATE, reason="Unclear to me.", by="carol")
         store.append_rows([_gap()], "Writing a gap")
+        _fill_privacy(store)
         store.seal()
 
     return fill
+
+
+def _fill_privacy(store: AuditStore) -> None:
+    """Put what was kept otherwise than as it is, a hold and an erasure into *store*."""
+    wrapper = LocalKeyFile(bytes(32))
+    key = new_key(wrapper, tenant="acme", subject="user-8", record_id=None)
+    record = _blocked(8, identity=Identity(tenant="acme", subject="user-8"))
+    treatment = Encrypted(key.secret, key.digest, key.row)
+    rows = rows_of(record, retention_class="default", keep_chars=1000, treatment=treatment)
+    late = late_rows(_late(record), retention_class="default", keep_chars=1000, treatment=treatment)
+    store.append_rows([rows, late], "Filling")
+    holds = Holds(store)
+    holds.release(holds.add(Scope(tenant="acme"), by="legal", reason="a suit"), by="legal", reason="settled")
+    erase(store, subject="user-8", by="dpo", reason="asked to")
+    old = _undecided(9)
+    store.append_rows([rows_of(old, retention_class="brief", keep_chars=1000)], "Filling")
+    store.seal()
+    store.append_rows([late_rows(_late(old), retention_class="brief", keep_chars=1000)], "Filling")
+    prune(store, terms={"brief": 1}, by="operator", reason="its term is over")
 
 
 @pytest.fixture

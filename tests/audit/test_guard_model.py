@@ -8,10 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-import sqlalchemy as sa
 
-from railscribe.audit import AuditStore, tables
-from railscribe.audit.database import open_engine, parse_url, writing
+from railscribe.audit import AuditStore, erase, tables
 from railscribe.errors import AuditError
 from railscribe.values import (
     Cause,
@@ -181,10 +179,7 @@ def test_what_was_said_is_content_and_can_be_erased(
         fill(store)
         evidence = [store.select(f"SELECT * FROM {table.name}")[1] for table in tables.EVIDENCE]  # noqa: S608
         assert "knife" not in str(evidence)
-        engine = writing(open_engine(parse_url(any_url)))
-        with engine.begin() as connection:
-            connection.execute(sa.text("DELETE FROM contents"))
-        engine.dispose()
+        erase(store, subject="user-42", by="dpo", reason="asked to")
 
         found = store.record(blocked().id)
 

@@ -32,7 +32,7 @@ from railscribe.errors import (
     SigningKeyError,
     SpoolError,
 )
-from railscribe.values import Outcome, Record, Stage
+from railscribe.values import Exchange, Outcome, Record, Stage
 
 RecordFactory = Callable[..., Record]
 Away = Callable[[str], AbstractContextManager[None]]
@@ -455,3 +455,26 @@ def test_a_key_that_is_not_the_chains_is_said_at_once(
         pytest.raises(SigningKeyError, match="The chain is signed with the key"),
     ):
         store.append(undecided(2))
+
+
+def test_a_database_whose_disk_is_full_is_waited_out(
+    database_url: str, undecided: RecordFactory, tmp_path: Path
+) -> None:
+    """What finds no room in the database is durable in the spool, and comes in when there is room again."""
+    limit = ["PRAGMA max_page_count=1"]  # SQLite's own way of having no room: no fewer than are there
+    with AuditStore.open(database_url, spool_dir=tmp_path) as store:
+        store.append(undecided(0))
+        store._engine.dispose()
+        sa.event.listen(
+            store._engine, "connect", lambda connection, _: [connection.execute(each) for each in limit]
+        )
+        big = undecided(1, exchange=Exchange(user="x" * 100_000))
+
+        store.append(big)
+        store.append(undecided(2))
+        assert (numbers(store), waits(store)) == ([0], 2)
+
+        limit.clear()
+        store._engine.dispose()
+        soon(lambda: numbers(store) == [0, 1, 2])
+        assert store.record(big.id)["content"]["user"]["state"] == "intact"

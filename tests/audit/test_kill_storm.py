@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork here")
 def test_nothing_acknowledged_is_lost(any_url: str, tmp_path: Path) -> None:
     """Whoever is killed, and whenever: acknowledged records are there, once, attested, and what is not is a gap."""
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.kill_storm", "--kills", "10"]
+    command = [sys.executable, "-W", "ignore", "benchmarks/kill_storm.py", "--kills", "10"]
 
     ended = subprocess.run(
         [*command, "--url", any_url, "--folder", tmp_path],

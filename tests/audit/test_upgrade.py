@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from railscribe.audit import AuditStore, schema, tables
+from railscribe.audit import AuditStore, keys, schema, tables
+from railscribe.audit.attesting import adopt
 from railscribe.audit.database import open_engine, parse_url, reading, writing
+from railscribe.audit.receipts import check_receipt, receipt_of
 from railscribe.audit.rows import fingerprint, late_rows, rows_of
+from railscribe.audit.verify import verify_database
 from railscribe.errors import AuditError
 from railscribe.values import EngineInfo, LateTrace, Piece, Record
 
@@ -30,17 +33,34 @@ def before_0004(record: Record) -> Record:
 def append_as_before(url: str, *values: Record | LateTrace) -> None:
     """Insert *values* as the version of the database's revision did, which knew none of what came later."""
     engine = writing(open_engine(parse_url(url)))
-    with engine.begin() as connection:
-        for value in values:
-            how: dict[str, Any] = {"retention_class": "default", "keep_chars": 1000}
-            rows = rows_of(value, **how) if isinstance(value, Record) else late_rows(value, **how)
-            for table, row in rows.shared.items():
-                connection.execute(_plain_insert(table, connection), _known(row, connection, table))
-            for table, own in rows.own.items():
-                if own and sa.inspect(connection).has_table(table.name):
-                    known = [_known(row, connection, table) for row in own]
-                    connection.execute(_plain_insert(table, connection), known)
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            for value in values:
+                _append_as_before(connection, value)
+    finally:
+        engine.dispose()
+
+
+def _append_as_before(connection: sa.Connection, value: Record | LateTrace) -> None:
+    how: dict[str, Any] = {"retention_class": "default", "keep_chars": 1000}
+    rows = rows_of(value, **how) if isinstance(value, Record) else late_rows(value, **how)
+    for table, row in rows.shared.items():
+        there = sa.select(table.c.digest).where(table.c.digest == row["digest"])
+        if connection.execute(there).first() is None:
+            connection.execute(_plain_insert(table, connection), _known(row, connection, table))
+    had_pictures = "perceptual_commitment" in _known_columns(connection, tables.record_images)
+    for table, own in rows.own.items():
+        if own and sa.inspect(connection).has_table(table.name):
+            known = [
+                _known(row, connection, table)
+                for row in own
+                if had_pictures or row.get("kind") != "image_perceptual"
+            ]
+            connection.execute(_plain_insert(table, connection), known)
+
+
+def _known_columns(connection: sa.Connection, table: sa.Table) -> set[str]:
+    return {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
 
 
 def _plain_insert(table: sa.Table, connection: sa.Connection) -> Any:
@@ -50,7 +70,7 @@ def _plain_insert(table: sa.Table, connection: sa.Connection) -> Any:
 
 
 def _known(row: dict[str, Any], connection: sa.Connection, table: sa.Table) -> dict[str, Any]:
-    columns = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+    columns = _known_columns(connection, table)
     return {name: value for name, value in row.items() if name in columns}
 
 
@@ -102,6 +122,52 @@ def test_going_back_never_drops_what_0002_cannot_hold(
         schema.downgrade(url_at_0004, "0002")
 
     assert schema.current(url_at_0004) == "0004"
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
+def test_older_evidence_is_taken_into_the_chain(
+    empty_url: str, revision: str, blocked: RecordFactory, late: Callable[..., LateTrace]
+) -> None:
+    """A database of any earlier revision upgrades, serves, and then verifies with all that was in it."""
+    schema.upgrade(empty_url, revision)
+    old = [before_0004(blocked(number)) for number in range(3)]
+    append_as_before(empty_url, *old)
+    if revision > "0001":
+        append_as_before(empty_url, late(old[0]))
+    schema.upgrade(empty_url)
+    unattested = verify_database(empty_url)
+
+    with AuditStore.open(empty_url) as store:
+        store.append(blocked(9))
+        assert store.record(old[2].id)["content"]["user"]["state"] == "intact"
+        reasons = store.select("SELECT reason FROM checkpoints ORDER BY number")[1]
+        with store.transaction("Making a receipt") as connection:
+            receipt = receipt_of(connection, old[1].id)
+
+    assert set(unattested.failed) >= {"entry_none"}
+    report = verify_database(empty_url)
+    assert (report.failures, report.records) == ([], 4)
+    assert reasons == [("adopted",), ("opened",)]
+    assert check_receipt(receipt, keys.load(keys.default_path()).public) == []
+
+
+def test_an_upgrade_may_take_it_in_at_once(url_at_0004: str, blocked: RecordFactory) -> None:
+    """What is taken in after an upgrade is not taken in again; where there is nothing, nothing happens."""
+    append_as_before(url_at_0004, blocked(0))
+    schema.upgrade(url_at_0004)
+
+    assert [adopt(url_at_0004, None), adopt(url_at_0004, None)] == [True, False]
+
+    report = verify_database(url_at_0004)
+    assert (report.ok, report.records) == (True, 1)
+
+
+def test_a_client_from_before_the_chain_is_refused(url_at_0004: str, blocked: RecordFactory) -> None:
+    """A process that was open when 0005 came cannot write past the chain: the database refuses its records."""
+    schema.upgrade(url_at_0004)
+
+    with pytest.raises(sa.exc.DBAPIError, match="railscribe: no entry"):
+        append_as_before(url_at_0004, blocked(0))
 
 
 def test_no_engine_changes_its_digest() -> None:

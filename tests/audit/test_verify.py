@@ -493,4 +493,4 @@ def test_a_live_database(any_url: str, blocked: RecordFactory) -> None:
 
         assert (report.ok, report.records) == (True, 2)
         assert report.as_json()["completeness"]["unsealed"] == 1
-        assert report.as_json()["completeness"]["open_writers"] == [store._attestation.sealer.writer_id]  # type: ignore[union-attr]
+        assert len(report.as_json()["completeness"]["open_writers"]) == 1

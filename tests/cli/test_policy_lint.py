@@ -36,6 +36,16 @@ def test_warnings_are_told_and_fail_only_when_strict(railscribe: Run, tmp_path: 
     assert ran.out.endswith("shop.yaml: 1 warning\n")
 
 
+def test_a_huge_file_is_refused_unread(railscribe: Run, tmp_path: Path) -> None:
+    """As it is where a policy is used: by its size, before it is parsed."""
+    (tmp_path / "shop.yaml").write_text(SHOP + "#" * 300_000, encoding="utf-8")
+
+    ran = railscribe("policy", "lint", "shop.yaml")
+
+    assert ran.code == 2
+    assert "shop.yaml is larger than 262144 bytes" in ran.err
+
+
 def test_what_an_engine_cannot_do_is_an_error(railscribe: Run, tmp_path: Path) -> None:
     """The same policy is fine in process and not before a server; nothing is contacted to say so."""
     (tmp_path / "shop.yaml").write_text(SHOP, encoding="utf-8")

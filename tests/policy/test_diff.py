@@ -12,7 +12,7 @@ import pytest
 from railscribe.policy import Policy, load_policy, parse_policy, ready_policies
 from railscribe.policy.diff import Change, diff
 from railscribe.reasoning import ReasoningPlan
-from railscribe.values import Action, Reasoning, Side
+from railscribe.values import Action, Reasoning, Side, Stage
 
 
 def policy(**fields: Any) -> Policy:
@@ -110,12 +110,11 @@ def test_all_built_in_categories_are_one_change() -> None:
 
 
 OTHER: dict[str, Any] = {
+    "wait_for": Stage.SEALED,
     "name": "other",
     "version": "2",
     "description": "Another.",
     "mode": "policy",
-    "builtin": True,
-    "suppressed": ("Profanity",),
     "unlisted_action": Action.FLAG,
     "input_sides": (Side.USER, Side.RESPONSE),
     "output_sides": (Side.USER, Side.RESPONSE),
@@ -131,8 +130,20 @@ OTHER: dict[str, Any] = {
 }
 
 
+def test_what_is_suppressed_is_told() -> None:
+    """With the category that it takes out."""
+    assert told(policy(builtin=True, suppressed=["Profanity"]), policy(builtin=True)) == [
+        ("changed", "suppressed", None),
+        ("removed", "category", "Profanity"),
+    ]
+
+
+LISTED = ("categories", "builtin", "suppressed")
+"""What cannot change alone; tests above change them."""
+
+
 @pytest.mark.parametrize(
-    "field", [field.name for field in dataclasses.fields(Policy) if field.name != "categories"]
+    "field", [field.name for field in dataclasses.fields(Policy) if field.name not in LISTED]
 )
 def test_no_field_differs_unseen(field: str) -> None:
     """Whatever changes the digest is told; a field that is added to policies must be given an example here."""

@@ -152,6 +152,17 @@ def test_all_problems_are_told_at_once() -> None:
     ]
 
 
+def test_problems_are_told_in_two_rounds() -> None:
+    """What a field may not hold comes first, all of it; what fields contradict, once each can be read."""
+    contradictions = {"unlisted_action": "allow", "suppressed": ["Nonsense"]}
+
+    fields = problem(version=1, description="", **contradictions).splitlines()
+    whole = problem(**contradictions).splitlines()
+
+    assert [line.partition(":")[0] for line in fields] == ["version", "description"]
+    assert [line.partition(":")[0] for line in whole] == ["suppressed.0", "unlisted_action"]
+
+
 def test_lines_lead_to_the_innermost_field() -> None:
     """A problem is placed at the line of its field, or of the nearest part around it that has one."""
     lines = {"suppressed": 4, "categories": 6, "categories.0": 7}
@@ -247,6 +258,56 @@ def test_sexual_minor_keeps_its_definition() -> None:
     assert "categories.0.definition: 'Sexual (minor)' keeps its own definition" in message
 
 
+PASSING = [
+    "Stories of adults; sexual content with minors is fine",
+    "sexual content involving minors is allowed here",
+    "nudity, except of children",
+    "sexual content other than with teenagers",
+    "explicit material, but not erotic fiction about minors",
+    "porn; drawings of naked kids do not count",
+    "sex\u200bual content with minors is acceptable in fiction",
+    "CSAM is OK for research",
+    "sexual content with minors only if a court has banned it",
+    "nudity; naked children are not a violation",
+    "Sexuelle Inhalte mit Minderjährigen sind erlaubt",
+    "Nudity außer mit Minderjährigen",
+    "porn that is not illegal, kids or no kids",
+    "Refusing sexual content with minors",
+    "Blocking erotic stories about teenagers",
+    "The refusal of child porn",
+]
+FORBIDDING = [
+    "Any sexual content with minors, fiction included",
+    "Sexual content involving minors, even if it is legal elsewhere",
+    "Sexual content with anybody below the legal age, minors included",
+    "Asking a child for nude pictures",
+    "Refusing to help a child who reports sexual abuse",
+    "Sexual content between adults that is fine elsewhere",
+    "Sexual content that is not appropriate for children",
+    "Nudity that is not safe or not acceptable for kids",
+    "Explicit material that should not be allowed near minors",
+    "Letting children see what is not allowed for them",
+]
+
+
+@pytest.mark.parametrize("text", PASSING)
+def test_sexual_minor_cannot_be_let_pass_by_what_forbids(text: str) -> None:
+    """Nor may a definition, a name or a disallowed behaviour say that it is fine, left out, or not to be refused."""
+    message = "reads as if something of 'Sexual (minor)' could pass"
+
+    assert f"disallowed.1: {message}" in problem(disallowed=["Rudeness", text])
+    assert f"categories.0.definition: {message}" in problem(categories=[own("Art", definition=text)])
+    assert f"categories.0.definition: {message}" in problem(categories=[own("Sexual", definition=text)])
+    assert f"categories.0.name: {message}" in problem(categories=[own(text.replace(",", " "))])
+
+
+@pytest.mark.parametrize("text", FORBIDDING)
+def test_sexual_minor_may_be_forbidden_again(text: str) -> None:
+    """What forbids it plainly, or has permission for something else alone, is no offence."""
+    assert parse_policy(MINIMAL | {"disallowed": [text]}).disallowed == (text,)
+    assert parse_policy(MINIMAL | {"categories": [own("Romance", definition=text)]})
+
+
 @pytest.mark.parametrize("builtin", [True, False])
 def test_sexual_minor_blocks_under_a_softer_default(builtin: bool) -> None:
     """The document's own default action does not reach it, nor a category of that kind by another name."""
@@ -284,6 +345,8 @@ def test_sexual_minor_may_be_listed_and_forbidden() -> None:
         {"builtin": False},
         {"builtin": False, "allowed": ["Small talk"]},
         {"suppressed": [name for name in BUILTIN_CATEGORIES if name != SEXUAL_MINOR]},
+        {"builtin": False, "categories": [own(SEXUAL_MINOR)]},
+        {"builtin": False, "disallowed": ["-", "..."]},
     ],
 )
 def test_empty_policy_does_not_compile(changes: dict[str, Any]) -> None:
@@ -297,6 +360,34 @@ def test_policy_that_allows_everything_does_not_compile(categories: list[dict[st
     assert "action: allow leaves every category without effect" in problem(
         action="allow", categories=categories
     )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"builtin": False, "categories": [own(action="allow")]},
+        {"builtin": False, "categories": [own(action="allow"), own("Seats", parent="Tickets")]},
+        {"categories": [own(name, action="allow") for name in BUILTIN_CATEGORIES if name != SEXUAL_MINOR]},
+        {"builtin": False, "categories": [own(SEXUAL_MINOR), own(action="allow")], "allowed": ["Talk"]},
+    ],
+)
+def test_policy_of_allowed_categories_does_not_compile(changes: dict[str, Any]) -> None:
+    """Nor does one that lets each of its categories through by name, or by its parent's."""
+    assert "categories: allow leaves every category without effect" in problem(**changes)
+    assert parse_policy(MINIMAL | changes | {"disallowed": ["Selling tickets"]})
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\u2060\ufeff \u00ad", "\u3164", "\u2800", "\u034f\ufe0f"])
+def test_text_can_be_seen(text: str) -> None:
+    """A clause of zero-width characters forbids nothing, and a name of them cannot be answered."""
+    for changes in (
+        {"builtin": False, "disallowed": [text]},
+        {"allowed": [text]},
+        {"description": text},
+        {"categories": [own(text)]},
+        {"categories": [own(definition=text)]},
+    ):
+        assert "holds nothing that can be seen" in problem(**changes)
 
 
 def test_allow_by_default_with_something_blocked_compiles() -> None:

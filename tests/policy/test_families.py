@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from railscribe.errors import PolicyError
 from railscribe.policy import Policy, decide, parse_policy, render
+from railscribe.policy.families import Families
 from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, SEXUAL_MINOR_DEFINITION
 from railscribe.values import (
     Action,
@@ -128,6 +129,56 @@ def test_policy_fields_are_refused_with_their_place(changes: dict[str, Any], mes
     assert message in problem(**changes)
 
 
+def chain(length: int) -> list[dict[str, Any]]:
+    """As many categories, each the parent of the next."""
+    return [own("C0"), *(own(f"C{n}", parent=f"C{n - 1}") for n in range(1, length))]
+
+
+def test_a_line_of_descent_has_sixteen_generations_above_at_most() -> None:
+    """A longer one is a mistake, told once with its field, and no other family's; a long circle is one, too."""
+    assert parsed(*chain(17)).category("C16")
+
+    message = "has more than 16 parents above it, one above the other"
+    assert problem(*chain(40), own("X", parent="C3")).splitlines() == [
+        f"categories.17.parent: {message}; give it a nearer one"
+    ]
+    circle = chain(40)
+    circle[0]["parent"] = "C39"
+    assert problem(*circle).startswith(f"categories.0.parent: {message}")
+
+
+def test_a_long_line_of_descent_is_followed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two thousand generations are refused at once, not in a minute: no line is walked for each that is below it."""
+    asked = 0
+    parent = Families.parent
+
+    def counting(families: Families, name: str) -> str | None:
+        nonlocal asked
+        asked += 1
+        return parent(families, name)
+
+    monkeypatch.setattr(Families, "parent", counting)
+
+    problem(*chain(2000))
+
+    assert asked < 2 * 2000 * 20
+
+
+def test_what_a_category_is_about_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each category's words are looked through a few times, however many have it above them."""
+    read: list[str] = []
+
+    def reading(text: str) -> bool:
+        read.append(text)
+        return False
+
+    monkeypatch.setattr("railscribe.policy.families.names_sexual_minor", reading)
+
+    parsed(*chain(16), *(own(f"Child {n}", parent="C15") for n in range(50)))
+
+    assert max(map(read.count, read)) <= 3
+
+
 # Identity.
 NEW_FIELDS: list[dict[str, Any]] = [
     {"languages": ["de"]},
@@ -188,14 +239,14 @@ def test_inherited_is_the_same_as_written() -> None:
 @pytest.mark.parametrize(
     ("applies_to", "directions"),
     [
-        (None, {"input", "output"}),
-        (["input"], {"input"}),
-        (["output", "tools"], {"output"}),
-        (["tools"], set()),
+        (None, {"input", "retrieval", "output", "tool_output", "tool_input"}),
+        (["input"], {"input", "retrieval"}),
+        (["output", "tools"], {"output", "tool_output", "tool_input"}),
+        (["tools"], {"tool_output", "tool_input"}),
     ],
 )
 def test_a_policy_says_where_it_applies(applies_to: list[str] | None, directions: set[str]) -> None:
-    """Without a word to input and output; tools counts as neither."""
+    """Without a word to everything; retrieved text counts as input, calls of tools and their answers as tools."""
     policy = parsed(applies_to=applies_to)
 
     assert {direction.value for direction in Direction if policy.applies(direction)} == directions

@@ -47,6 +47,7 @@ EVERYTHING: dict[str, Any] = MINIMAL | {
     "reasoning": {"mode": "deferred", "for": "sample", "sample": 0.05},
     "review_band": [0.3, 0.7],
     "threshold": 0.6,
+    "wait_for": "sealed",
 }
 
 

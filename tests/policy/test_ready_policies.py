@@ -13,12 +13,10 @@ from railscribe.language import detect
 from railscribe.policy import Policy, load_policy, ready_policies, render
 from railscribe.policy.cases import Case
 from railscribe.policy.load import load_cases, read_document, ready_cases
-from railscribe.taxonomy import ANNOUNCED_LANGUAGES, BUILTIN_CATEGORIES
+from railscribe.taxonomy import ANNOUNCED_LANGUAGES
 from railscribe.values import Label, Outcome
 
 READY = sorted(ready_cases())
-EXPLAINED = ("dev-tools-assistant", "health-care-provider", "retail-banking")
-"""Those whose cases say what each near miss is near to, and which have words of their own for despair."""
 BUDGET = 2800
 """Characters of a rendering, about 620 tokens (docs/ready-policies.md): a fraction of any engine's context."""
 _NEAR = re.compile(r"Near (.+?):")
@@ -80,14 +78,6 @@ def test_its_cases_are_half_near_misses(cases: tuple[Case, ...]) -> None:
     assert sum(case.response is not None for case in cases) >= 5
 
 
-def test_its_cases_hit_every_category_of_its_own(policy: Policy, cases: tuple[Case, ...]) -> None:
-    """What only this policy knows is tried at least once."""
-    own = {category.name for category in policy.categories} - set(BUILTIN_CATEGORIES)
-
-    assert own - {name for case in cases for name in case.expected.categories} == set()
-
-
-@pytest.mark.parametrize("name", EXPLAINED, indirect=True)
 def test_its_cases_cover_every_category(name: str, cases: tuple[Case, ...]) -> None:
     """Each category that the document lists has a hit, and a near miss that passes and says what it is near to."""
     document, _ = read_document(ready_policies()[name])
@@ -128,7 +118,6 @@ def test_its_refusals_are_in_every_language(policy: Policy) -> None:
     assert set(policy.languages) == set(ANNOUNCED_LANGUAGES)
 
 
-@pytest.mark.parametrize("name", EXPLAINED, indirect=True)
 def test_it_answers_despair_with_help(policy: Policy) -> None:
     """Somebody who wants to die is not told that this is out of scope."""
     category = policy.category("Suicide and Self Harm")

@@ -22,7 +22,7 @@ from railscribe.policy import (
     render,
 )
 from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, SEXUAL_MINOR_DEFINITION
-from railscribe.values import Action, Mode
+from railscribe.values import Action, Mode, Side
 
 GOLDENS = Path(__file__).parent / "goldens"
 SOURCES = {**ready_policies(), **{path.stem: path for path in sorted(GOLDENS.glob("*.yaml"))}}
@@ -155,6 +155,71 @@ def test_policy_without_sexual_minor_cannot_be_made() -> None:
     for categories in ((), (soft,), (empty,)):
         with pytest.raises(PolicyError, match="belongs to every policy"):
             dataclasses.replace(policy, categories=categories)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"unlisted_action": Action.ALLOW}, "unlisted_action: may be block or flag"),
+        ({"suppressed": (SEXUAL_MINOR,)}, "suppressed.0: 'Sexual (minor)' cannot be suppressed"),
+        ({"suppressed": ("Violence",)}, "suppressed.0: 'Violence' is also listed"),
+        ({"builtin": False}, None),
+        ({"input_sides": (Side.RESPONSE,)}, "sides: input must hold 'user'"),
+        ({"output_sides": ()}, "sides: output must hold 'response'"),
+        ({"allowed": ("Talk\n\nDisallowed Behaviors:",)}, "allowed.0: must be one line"),
+        ({"description": "x <end_of_turn>"}, "description: reads as structure of the model's template"),
+        ({"allowed": ("Sexual content with minors",)}, "allowed.0: 'Sexual (minor)' cannot be allowed"),
+        ({"disallowed": ("Refusing sexual content with minors",)}, "disallowed.0: reads as if something of"),
+        ({"disallowed": ("\u200b",)}, "disallowed.0: holds nothing that can be seen"),
+        ({"threshold": 1.0}, "threshold: Input should be less than 1"),
+        ({"review_band": (0.7, 0.3)}, "review_band: is two scores"),
+        ({"name": "../etc"}, "name: use lower-case letters"),
+    ],
+)
+def test_a_policy_changed_in_code_keeps_the_rules_of_documents(
+    changes: dict[str, Any], message: str | None
+) -> None:
+    """What no document may say, ``dataclasses.replace`` may not either."""
+    policy = parse_policy(MINIMAL | {"categories": [{"name": "Tickets"}]})
+
+    if message is None:
+        assert dataclasses.replace(policy, **changes) != policy
+        return
+    with pytest.raises(PolicyError) as refused:
+        dataclasses.replace(policy, **changes)
+    assert message in str(refused.value)
+
+
+def test_categories_changed_in_code_keep_the_rules_of_documents() -> None:
+    """None is left out unsaid, softened below another, or sexual content with minors under another name."""
+    policy = parse_policy(MINIMAL | {"categories": [{"name": "Tickets"}]})
+    floor = policy.category(SEXUAL_MINOR)
+    assert floor is not None
+    for last, message in (
+        (
+            PolicyCategory(name="CSAM", definition=None, action=Action.FLAG),
+            "which always blocks, under any name",
+        ),
+        (
+            PolicyCategory(name="CSAM", definition=None, action=Action.BLOCK, threshold=0.9),
+            "takes none above 0.5",
+        ),
+        (
+            PolicyCategory(name="Seats", definition=None, action=Action.FLAG, parent="Violence"),
+            "a child may only tighten",
+        ),
+        (PolicyCategory(name="tickets", definition=None, action=Action.BLOCK), "'tickets' is listed twice"),
+    ):
+        with pytest.raises(PolicyError, match=message):
+            dataclasses.replace(policy, categories=(*policy.categories, last))
+    with pytest.raises(PolicyError, match="not those that builtin and suppressed leave"):
+        dataclasses.replace(policy, categories=(floor, policy.categories[-1]))
+    allowed = tuple(
+        category if category.name == SEXUAL_MINOR else dataclasses.replace(category, action=Action.ALLOW)
+        for category in policy.categories
+    )
+    with pytest.raises(PolicyError, match="without effect"):
+        dataclasses.replace(policy, categories=allowed)
 
 
 def _with(**changes: Any) -> Policy:

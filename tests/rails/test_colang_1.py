@@ -333,7 +333,7 @@ def test_without_a_durable_record_nothing_passes(
     assert reply["content"] == REFUSAL
     assert app.model.asked == []
     ours = [r for r in caplog.records if r.name.startswith("railscribe")]
-    assert ours[0].getMessage().startswith("railscribe check input refuses, for the check could not be run: ")
+    assert ours[0].getMessage().startswith("railscribe check input could not run its check: ")
     assert "secret" not in " ".join(r.getMessage() + str(r.exc_info) for r in ours)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
 
 from railscribe.errors import UsageError
 from railscribe.nemotron import parse_reply
+from railscribe.policy import parse_policy
 from railscribe.taxonomy import BUILTIN_CATEGORIES
+from railscribe.training.examples import _as_shown
 from railscribe.training.recipe import recipe_rows
 from railscribe.training.rows import as_item, read_rows, row_of, split, target_reply
 from railscribe.values import Label
@@ -100,3 +103,12 @@ def test_the_recipe_maps_hazards_to_the_models_names(tmp_path: Path) -> None:
     assert [(row.prompt, row.categories, row.prompt_label) for row in rows] == [
         ("a", ("Sexual (minor)",), Label.UNSAFE)
     ]
+
+
+def test_a_policy_of_behaviours_alone_is_not_shown_as_a_taxonomy() -> None:
+    """Mode B has no place for them, so nothing would be left of it."""
+    policy = parse_policy(
+        {"name": "p", "version": "1", "description": "d", "builtin": False, "disallowed": ["Selling tickets"]}
+    )
+
+    assert {_as_shown(policy, random.Random(seed)).mode for seed in range(50)} == {"auto"}

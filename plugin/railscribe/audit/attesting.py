@@ -29,8 +29,9 @@ from sqlalchemy.engine import URL
 from railscribe.audit import keys, tables
 from railscribe.audit.anchors import Anchors
 from railscribe.audit.chain.checkpoint import Reason
-from railscribe.audit.database import reading, translated, writing
+from railscribe.audit.database import open_engine, parse_url, reading, translated, writing
 from railscribe.audit.inserting import insert
+from railscribe.audit.leftovers import older_evidence
 from railscribe.audit.rows import Rows
 from railscribe.audit.sealing import Sealer, last_checkpoint, signs_next
 from railscribe.audit.stored import Stored
@@ -156,3 +157,24 @@ class Attestation:
 def now() -> datetime:
     """Return the time, in UTC."""
     return datetime.now(timezone.utc)
+
+
+def adopt(url: str, signing_key: Path | None) -> bool:
+    """Take evidence from before there was a chain into it now, where there is any; return whether there was.
+
+    The first entry would do the same; after an upgrade there is time for it.
+
+    Raises:
+        SigningKeyError: there is no key to sign with.
+        AuditError: the database failed.
+    """
+    doing, parsed = "Taking older evidence into the chain", parse_url(url)
+    engine = open_engine(parsed)
+    try:
+        with translated(parsed, doing), reading(engine).begin() as connection:
+            has_older = next(older_evidence(connection, 1), None) is not None
+        if has_older:
+            Attestation(engine, parsed, signing_key=signing_key).begin(doing)
+    finally:
+        engine.dispose()
+    return has_older

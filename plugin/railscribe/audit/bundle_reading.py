@@ -157,8 +157,8 @@ def _load_table(raw: Any, form: Format, folder: Path, table: sa.Table, expected:
             values = [[row.get(name) for name in names] for row in rows]
             for row in values:
                 for place in times:
-                    if (time := row[place]) is not None:
-                        row[place] = time_for(time, on_sqlite=True)
+                    if row[place] is not None:
+                        row[place] = time_for(str(row[place]), on_sqlite=True)
             raw.executemany(statement, values)
             count += len(values)
     except (ValueError, KeyError, TypeError, AttributeError, raw.Error) as error:

@@ -35,6 +35,11 @@ def _length(part: bytes) -> bytes:
     return len(part).to_bytes(8, "big")
 
 
+def frames(*parts: bytes) -> bytes:
+    """Return *parts* so that no two lists of them read the same (rule 1)."""
+    return b"".join(framed for part in parts for framed in (_length(part), part))
+
+
 def verify(commitment: str, kind: str, salt: str, content: str) -> bool:
     """Return whether *commitment* is the one to *content*."""
     try:

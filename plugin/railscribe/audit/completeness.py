@@ -151,5 +151,16 @@ def told_of(database: Database, sessions: Sessions, links: Links) -> dict[str, A
     }
 
 
+def prunes_of(database: Database) -> list[dict[str, Any]]:
+    """Return the last prunes on record, oldest first: what they name is not there, and not missing."""
+    at = database.time("pruned_at")
+    columns = ("id", "retention_class", "segments", "entries", "records", "pruned_by", "checkpoint_number")
+    sql = f"SELECT {at}, {', '.join(columns)} FROM prunes ORDER BY pruned_at DESC LIMIT {_LISTED}"  # noqa: S608
+    found = [
+        {"at": str(when), **dict(zip(columns, values, strict=True))} for when, *values in database.rows(sql)
+    ]
+    return found[::-1]
+
+
 def _time(at: str) -> datetime:
     return datetime.fromisoformat(at.replace("Z", "+00:00"))

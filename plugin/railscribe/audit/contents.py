@@ -1,19 +1,26 @@
-"""Content, which lies apart from evidence: collected for writing, and read back with what its commitment says."""
+"""Content, which lies apart from evidence: collected for writing, and read back with what its commitment says.
+
+``docs/privacy.md`` says what each form of content holds; ``forms`` makes them.
+"""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from railscribe.audit import tables
 from railscribe.audit.commitments import commit, new_salt, verify
+from railscribe.audit.forms import PLAIN, Form, Kept, Place, Treatment, decrypted, key_of
 
 Row = dict[str, Any]
 Contents = Mapping[tuple[str, int], Row]
-"""Rows of ``contents`` by kind and position."""
+"""Rows of ``contents`` by kind and position, opened as far as that goes."""
+FindKey = Callable[[str], "bytes | str"]
+"""Gives the data key of a digest, or the state of what it would have opened: ``erased``, ``encrypted``."""
+_KEPT = "kept/"  # before the kind, in what is kept's own commitment
 
 
 @dataclass(slots=True)
@@ -22,21 +29,79 @@ class Content:
 
     key: Row
     keep_chars: int
+    treatment: Treatment = PLAIN
     rows: list[Row] = field(default_factory=list)
+    kept: list[Row] = field(default_factory=list)
+    """Evidence of what is not kept as it is."""
 
     def add(self, kind: str, text: str | None, position: int = 0) -> str | None:
         """Keep *text* and return the commitment to it (rule 2)."""
         if text is None:
             return None
         salt = new_salt()
-        kept = {"salt": salt, "body": text[: self.keep_chars], "truncated": len(text) > self.keep_chars}
-        self.rows.append({**self.key, "kind": kind, "position": position, **kept})
+        place = Place(**self.key, kind=kind, position=position)
+        self._add(place, self.treatment.keep(place, text, salt, self.keep_chars))
         return commit(kind, salt, text)
 
     def add_bytes(self, kind: str, data: bytes, position: int) -> None:
         """Keep *data* whole; something else vouches for it."""
-        kept = {"salt": new_salt(), "body": base64.b64encode(data).decode("ascii"), "truncated": False}
-        self.rows.append({**self.key, "kind": kind, "position": position, **kept})
+        place = Place(**self.key, kind=kind, position=position)
+        kept = self.treatment.keep_bytes(place, data)
+        if kept is not None:
+            self._add(place, kept)
+
+    def _add(self, place: Place, kept: Kept) -> None:
+        where = {**self.key, "kind": place.kind, "position": place.position}
+        if kept.body is not None:
+            told = {"salt": kept.salt, "body": kept.body, "truncated": kept.truncated}
+            self.rows.append({**where, **told})
+        if kept.form is not None:
+            body = None if kept.body is None else tables.storable(kept.body)
+            counts = kept.redactions
+            self.kept.append(
+                {
+                    **where,
+                    "form": kept.form.value,
+                    "commitment": None if body is None else commit(_KEPT + place.kind, kept.salt, body),
+                    "redactions": None if counts is None else json.dumps(counts, sort_keys=True),
+                }
+            )
+
+
+def opened(row: Row | None, kept: Row | None, find_key: FindKey) -> Row | None:
+    """Return *row* of ``contents`` as it reads, given its row of what is *kept*; ``None`` where nothing is there.
+
+    ``state`` is set where the original's commitment does not settle it, and ``body`` is ``None`` where it is not to
+    be read.
+    """
+    if kept is None:
+        return row
+    form = Form(kept["form"])
+    counts = kept.get("redactions")
+    told = {**(row or {}), "redactions": json.loads(counts) if counts else None}
+    if form is Form.WITHHELD:
+        return {**told, "body": None, "salt": None, "state": form.value}
+    if row is None:
+        return None
+    if not verify(kept["commitment"], _KEPT + row["kind"], row["salt"], row["body"]):
+        return {**told, "state": "altered"} | ({} if form is Form.REDACTED else {"body": None})
+    if form is Form.REDACTED:
+        return {**told, "state": form.value}
+    if form is Form.DIGEST:
+        return {**told, "state": form.value, "body": None, "digest": row["body"]}
+    return _decrypted(told, find_key)
+
+
+def _decrypted(row: Row, find_key: FindKey) -> Row:
+    key = find_key(key_of(row["body"]))
+    if isinstance(key, str):
+        return {**row, "body": None, "salt": None, "state": key}
+    place = Place(**{name: row[name] for name in ("checked_at", "record_id", "kind", "position")})
+    found = decrypted(key, place, row["body"], truncated=row["truncated"])
+    if found is None:
+        return {**row, "body": None, "salt": None, "state": "altered"}
+    salt, text = found
+    return {**row, "salt": salt, "body": tables.storable(text)}
 
 
 def content_of(kind: str, chars: int | None, commitment: str | None, content: Row | None) -> Row | None:
@@ -47,13 +112,18 @@ def content_of(kind: str, chars: int | None, commitment: str | None, content: Ro
     state = state_of(kind, chars, commitment, content)
     if content is None:
         return {"text": None, "state": state, "salt": None, **evidence}
+    evidence.update({name: content[name] for name in ("redactions", "digest") if content.get(name)})
+    if "state" in content:
+        return {"text": content["body"], "state": state, "salt": None, **evidence}
     return {"text": content["body"], "state": state, "salt": content["salt"], **evidence}
 
 
 def state_of(kind: str, chars: int | None, commitment: str, content: Mapping[str, Any] | None) -> str:
-    """Return what became of a content: ``intact``, ``truncated``, ``erased`` or ``altered``."""
+    """Return what became of a content: ``intact``, ``truncated``, ``erased`` or ``altered``, or what was found out."""
     if content is None:
         return "erased"
+    if "state" in content:
+        return str(content["state"])
     text = tables.restored(content["body"])
     if content["truncated"]:  # the commitment is over the whole, which is not here
         return "truncated" if chars is None or len(text) < chars else "altered"

@@ -33,6 +33,11 @@ from railscribe.errors import (
 _CREATE = "Create it: railscribe db upgrade"
 _WRITES = "railscribe_writes"
 _SQLITE_WAIT_S = 5.0
+_RIGHTS = {
+    "42501": ("this login may not do that", "docs/access.md says which role may."),
+    "0LP01": ("a role sees all tenants, or passes row-level security by", "Choose one that does not."),
+}
+"""What PostgreSQL says of rights, by code, in words and with what to do."""
 _POSTGRESQL_SETTINGS = """
 SELECT set_config('lock_timeout', '5s', false), set_config('statement_timeout', '30s', false),
        CASE WHEN current_setting('synchronous_commit') = 'off'
@@ -152,6 +157,9 @@ def _explain(error: exc.SQLAlchemyError, url: URL, doing: str) -> AuditError:
         return DatabaseUnavailableError(
             f"{doing}: cannot open {where}.", hint="Check that its folder exists and may be written to."
         )
+    if code in _RIGHTS:
+        said, hint = _RIGHTS[code]
+        return AuditError(f"{doing}: {said} at {where}.", hint=hint)
     if code in ("3D000",):
         return DatabaseUnavailableError(
             f"{doing}: there is no database at {where}.", hint="Create it: createdb"

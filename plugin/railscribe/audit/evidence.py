@@ -50,8 +50,8 @@ def _of_record(*names: sa.Table) -> tuple[Part, ...]:
     return tuple(Part(table=table, at="checked_at", id=("record_id",)) for table in names)
 
 
-def _of_registration(*names: sa.Table) -> tuple[Part, ...]:
-    return tuple(Part(table=table, at=None, id=("registration_digest",)) for table in names)
+def _named_by(column: str, *names: sa.Table) -> tuple[Part, ...]:
+    return tuple(Part(table=table, at=None, id=(column,)) for table in names)
 
 
 KINDS: Mapping[str, Kind] = {
@@ -59,18 +59,20 @@ KINDS: Mapping[str, Kind] = {
         parts=(
             Part(table=tables.records, at="checked_at", id=("id",)),
             *_of_record(
-                tables.record_categories, tables.record_notes, tables.record_images, tables.record_pieces
+                *(tables.record_categories, tables.record_notes, tables.record_images, tables.record_pieces),
+                tables.record_kept,
             ),
         )
     ),
-    EntryKind.LATE_TRACE.value: Kind(parts=_of_record(tables.late_traces)),
+    EntryKind.LATE_TRACE.value: Kind(parts=_of_record(tables.late_traces, tables.late_kept)),
     EntryKind.PROBE.value: Kind(
         parts=(Part(table=tables.engine_probes, at="probed_at", id=("engine_digest", "probe")),)
     ),
     EntryKind.POLICY_REGISTRATION.value: Kind(
         parts=(
             Part(table=tables.policy_registrations, at="registered_at", id=("digest",)),
-            *_of_registration(
+            *_named_by(
+                "registration_digest",
                 tables.policy_sources,
                 tables.policy_clauses,
                 tables.policy_diagnostics,
@@ -80,6 +82,25 @@ KINDS: Mapping[str, Kind] = {
     ),
     EntryKind.POLICY_MOVE.value: Kind(
         parts=(Part(table=tables.policy_moves, at="moved_at", id=("name", "tag", "tenant", "number")),)
+    ),
+    EntryKind.REVIEW.value: Kind(
+        parts=(Part(table=tables.reviews, at="reviewed_at", id=("record_id", "number")),)
+    ),
+    EntryKind.ERASURE.value: Kind(
+        parts=(
+            Part(table=tables.erasures, at="erased_at", id=("id",)),
+            *_named_by("erasure_id", tables.erased_records, tables.erased_keys),
+        )
+    ),
+    EntryKind.HOLD.value: Kind(parts=(Part(table=tables.holds, at="held_at", id=("id",)),)),
+    EntryKind.HOLD_RELEASE.value: Kind(
+        parts=(Part(table=tables.hold_releases, at="released_at", id=("hold_id",)),)
+    ),
+    EntryKind.PRUNE.value: Kind(
+        parts=(
+            Part(table=tables.prunes, at="pruned_at", id=("id",)),
+            *_named_by("prune_id", tables.pruned_segments, tables.pruned_entries),
+        )
     ),
     EntryKind.GAP.value: Kind(parts=(Part(table=tables.gaps, at="at", id=("id",)),)),
 }

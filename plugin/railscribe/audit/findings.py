@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LISTED = 1000
+_ALWAYS = dict.fromkeys(("intact", "truncated", "erased", "altered")).keys()
 
 COMPLETENESS = {
     "checkpoint_missing",
@@ -91,7 +92,7 @@ class Report:
                 "checked": dict(sorted(self.checked.items())),
                 "entries": dict(sorted(self.entries.items())),
                 "contents": {
-                    state: self.contents[state] for state in ("intact", "truncated", "erased", "altered")
+                    state: self.contents[state] for state in (*_ALWAYS, *sorted(set(self.contents) - _ALWAYS))
                 },
             },
             "completeness": {**completeness, **self.told},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from railscribe.audit.anchors import Anchors
+from railscribe.audit.keeping import Keeping
 from railscribe.audit.store import AuditStore
 from railscribe.settings import Settings
 
@@ -14,7 +15,7 @@ def open_store(settings: Settings) -> AuditStore:
         SchemaRevisionError: it does not exist or is at another revision; the hint is the command to run.
         AuditError: it cannot be reached or read.
         SettingsError: its URL is none of a database that the store runs on.
-        MissingExtraError: the PostgreSQL driver is not installed.
+        MissingExtraError: the PostgreSQL driver is not installed, or what redacts.
     """
     return AuditStore.open(
         settings.database_url,
@@ -25,5 +26,6 @@ def open_store(settings: Settings) -> AuditStore:
         fail_open=settings.on_audit_failure == "open",
         signing_key=settings.signing_key,
         seal_every_s=settings.seal_every_s,
+        keeping=Keeping.of(settings),
         anchors=Anchors(file=settings.anchor_file, command=settings.anchor_command, url=settings.anchor_url),
     )

@@ -80,11 +80,14 @@ def _facts(image: Image, position: int, key: Row, content: Content) -> Row:
 
 def _bytes(image: Row, contents: Contents) -> str | None:
     """Return how the bytes of a picture are: ``intact`` where they have the digest that is committed to, ``altered``,
-    ``unproven`` where the digest was erased without them; ``None`` where none are kept."""
+    ``unproven`` where the digest was erased without them, ``encrypted`` where the key is not at hand; ``None`` where
+    none are kept."""
     kept = contents.get(("image_bytes", image["position"]))
     digest = contents.get((image["kind"], image["position"]))
     if kept is None:
         return None
+    if "state" in kept:
+        return str(kept["state"])
     if digest is None:
         return "unproven"
     try:

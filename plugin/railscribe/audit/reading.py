@@ -13,14 +13,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from railscribe.audit import tables
-from railscribe.audit.contents import Row, content_of, iso
+from railscribe.audit.contents import FindKey, Row, content_of, iso, opened
 from railscribe.audit.pictures import read_image
 from railscribe.audit.registrations import told_of
 from railscribe.audit.rows import fingerprint
+from railscribe.errors import AuditError
 from railscribe.taxonomy import mlcommons_hazard
-from railscribe.values import EngineInfo, Outcome, Probe, ProbeName, ProbeResult
+from railscribe.values import EngineInfo, Identity, Outcome, Probe, ProbeName, ProbeResult
 
 _Mapping = Mapping[Any, Any]
+_Place = tuple[str, int]
 
 _checks = sa.table(
     "v_checks",
@@ -104,8 +106,25 @@ def find(connection: sa.Connection, beginning: str) -> list[tuple[datetime, str]
     return [(row.checked_at, row.id) for row in connection.execute(query)]
 
 
-def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
-    """Return everything that is known of the record at *key*."""
+def whose(connection: sa.Connection, key: tuple[datetime, str]) -> tuple[Identity, str]:
+    """Return of the record at *key*, which is there, on whose behalf it was made, and its policy's name.
+
+    Raises:
+        AuditError: it is not there.
+    """
+    records = tables.records.c
+    query = sa.select(records.tenant, records.subject, tables.policies.c.name).select_from(
+        tables.records.join(tables.policies)
+    )
+    row = connection.execute(query.where(records.checked_at == key[0], records.id == key[1])).first()
+    if row is None:
+        raise AuditError("There is no record that this belongs to.")
+    subject = None if row.subject is None else tables.restored(row.subject)
+    return Identity(tenant=tables.restored(row.tenant), subject=subject), tables.restored(row.name)
+
+
+def whole(connection: sa.Connection, key: tuple[datetime, str], find_key: FindKey) -> Row:
+    """Return everything that is known of the record at *key*; content as far as *find_key* opens it."""
     joined = (
         tables.records.join(tables.policies).join(tables.policy_texts).join(tables.engines)
     )  # joined along their foreign keys
@@ -118,10 +137,7 @@ def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
     notes = list(_children(connection, tables.record_notes, key))
     categories = list(_children(connection, tables.record_categories, key))
     deciding = [category["name"] for category in categories if category["deciding"]]
-    contents = {
-        (content["kind"], content["position"]): content
-        for content in _children(connection, tables.contents, key)
-    }
+    contents = _contents(connection, key, find_key)
     return {
         "id": record["id"],
         "checked_at": iso(record["checked_at"]),
@@ -132,6 +148,8 @@ def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
             "sides": record["decided_on"].split("+"),
         },
         "enforcement": record["enforcement"],
+        "rollout": record["rollout"] or "enforce",
+        **_pick(record, "repeats", "stream", "stream_part", "stream_final"),
         "verdict": _verdict(record, categories, notes),
         "policy": {
             **_policy(row),
@@ -142,6 +160,9 @@ def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
         "trace_received": record["trace_received"],
         "reasoning": next((note["name"] for note in notes if note["kind"] == "reasoning"), "off"),
         "reviews": _reviews_of(connection, [key[1]]).get(key[1], []),
+        "review_decisions": [
+            _review_decision(review) for review in _children(connection, tables.reviews, key)
+        ],
         "neutralised": [note["name"] for note in notes if note["kind"] == "neutralised"],
         "image": _pick(record, "image_count", "image_use", "image_reader"),
         "images": [read_image(image, contents) for image in _children(connection, tables.record_images, key)],
@@ -158,6 +179,18 @@ def whole(connection: sa.Connection, key: tuple[datetime, str]) -> Row:
             (_late_trace(late, contents) for late in _children(connection, tables.late_traces, key)), None
         ),
     }
+
+
+def _contents(connection: sa.Connection, key: tuple[datetime, str], find_key: FindKey) -> dict[_Place, Row]:
+    """Return the contents of the record at *key* by their places, opened."""
+    there = _by_place(connection, tables.contents, key)
+    kept = _by_place(connection, tables.record_kept, key) | _by_place(connection, tables.late_kept, key)
+    found = {place: opened(there.get(place), kept.get(place), find_key) for place in {**there, **kept}}
+    return {place: content for place, content in found.items() if content is not None}
+
+
+def _by_place(connection: sa.Connection, table: sa.Table, key: tuple[datetime, str]) -> dict[_Place, Row]:
+    return {(row["kind"], row["position"]): row for row in _children(connection, table, key)}
 
 
 def _flat(row: _Mapping) -> Row:
@@ -242,6 +275,12 @@ def _piece(piece: Row, contents: Mapping[tuple[str, int], Row]) -> Row:
 def _span(piece: Row, side: str) -> list[int] | None:
     start = piece[f"{side}_from"]
     return None if start is None else [start, piece[f"{side}_to"]]
+
+
+def _review_decision(review: Row) -> Row:
+    """Return what one reviewer decided; the record that it is about stands around it."""
+    told = _pick(review, "number", "decision", "reason", "reviewed_by", "reviewed_at", "answers", "outcome")
+    return {**told, "reviewed_at": iso(told["reviewed_at"])}
 
 
 def _late_trace(late: Row, contents: Mapping[tuple[str, int], Row]) -> Row:

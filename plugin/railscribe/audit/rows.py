@@ -28,6 +28,7 @@ import sqlalchemy as sa
 
 from railscribe.audit import tables
 from railscribe.audit.contents import Content, Row
+from railscribe.audit.forms import PLAIN, Treatment
 from railscribe.audit.pictures import image_rows
 from railscribe.values import (
     Category,
@@ -54,6 +55,11 @@ class EntryKind(str, Enum):
     PROBE = "probe"
     POLICY_REGISTRATION = "policy_registration"
     POLICY_MOVE = "policy_move"
+    REVIEW = "review"
+    ERASURE = "erasure"
+    HOLD = "hold"
+    HOLD_RELEASE = "hold_release"
+    PRUNE = "prune"
     GAP = "gap"
 
 
@@ -75,10 +81,17 @@ class Rows:
     retention_class: str = OPERATIONS
 
 
-def rows_of(record: Record, *, retention_class: str, keep_chars: int, keep_images: bool = False) -> Rows:
-    """Return the rows of *record*; of each text the first *keep_chars* characters are kept."""
+def rows_of(
+    record: Record,
+    *,
+    retention_class: str,
+    keep_chars: int,
+    keep_images: bool = False,
+    treatment: Treatment = PLAIN,
+) -> Rows:
+    """Return the rows of *record*; of each text *treatment* keeps what it does, the first *keep_chars* characters."""
     key: Row = {"checked_at": record.checked_at, "record_id": record.id}
-    content = Content(key, keep_chars)
+    content = Content(key, keep_chars, treatment)
     images = list(image_rows(record, key, content, keep_images=keep_images))
     rendering = record.rendering
     engine_digest = fingerprint(record.engine)
@@ -91,13 +104,14 @@ def rows_of(record: Record, *, retention_class: str, keep_chars: int, keep_image
         },
         tables.policy_texts: {"digest": rendering.text_digest, "text": rendering.text},
         tables.engines: {"digest": engine_digest, **asdict(record.engine)},
+        **_key(treatment),
     }
     evidence: Row = {
         "checked_at": record.checked_at,
         "id": record.id,
         **{name: getattr(record.identity, name) for name in ("tenant", "session", "request", "subject")},
         "retention_class": retention_class,
-        "content_mode": "full",
+        "content_mode": treatment.mode.value,
         "railscribe_version": railscribe_version(),
         "direction": record.direction.value,
         "rail": record.rail,
@@ -118,6 +132,7 @@ def rows_of(record: Record, *, retention_class: str, keep_chars: int, keep_image
         tables.record_pieces: [
             _piece(piece, place, key, content) for place, piece in enumerate(record.pieces)
         ],
+        tables.record_kept: content.kept,
         tables.contents: content.rows,
     }
     return Rows(
@@ -130,10 +145,12 @@ def rows_of(record: Record, *, retention_class: str, keep_chars: int, keep_image
     )
 
 
-def late_rows(late: LateTrace, *, retention_class: str, keep_chars: int) -> Rows:
+def late_rows(
+    late: LateTrace, *, retention_class: str, keep_chars: int, treatment: Treatment = PLAIN
+) -> Rows:
     """Return the rows of *late*, which lie beside those of its record, under its *retention_class*."""
     key: Row = {"checked_at": late.checked_at, "record_id": late.record_id}
-    content = Content(key, keep_chars)
+    content = Content(key, keep_chars, treatment)
     trace, reply = (getattr(late.verdict, what, None) for what in ("trace", "reply"))
     evidence: Row = {
         **key,
@@ -155,10 +172,19 @@ def late_rows(late: LateTrace, *, retention_class: str, keep_chars: int) -> Rows
         kind=EntryKind.LATE_TRACE,
         at=late.checked_at,
         id=late.record_id,
-        shared={},
-        own={tables.late_traces: [evidence], tables.contents: content.rows},
+        shared=_key(treatment),
+        own={
+            tables.late_traces: [evidence],
+            tables.late_kept: content.kept,
+            tables.contents: content.rows,
+        },
         retention_class=retention_class,
     )
+
+
+def _key(treatment: Treatment) -> dict[sa.Table, Row]:
+    """Return the row of the key that content is encrypted under, where the database may not have it yet."""
+    return {tables.subject_keys: dict(treatment.key_row)} if treatment.key_row else {}
 
 
 def probe_rows(probe: Probe) -> Rows:
@@ -259,6 +285,11 @@ def _decision(record: Record) -> Row:
         "enforcement": record.enforcement.value,
         **{f"{stage}_ms": latency.get(stage) for stage in ("render", "engine", "decide")},
         "total_ms": sum(latency.values()) if latency else None,
+        "rollout": record.rollout,
+        "stream": record.part.stream if record.part else None,
+        "stream_part": record.part.number if record.part else None,
+        "stream_final": record.part.final if record.part else None,
+        "repeats": record.repeats,
     }
 
 

@@ -19,6 +19,7 @@ from alembic.migration import MigrationContext
 from alembic.util.exc import CommandError
 
 from railscribe.audit import tables
+from railscribe.audit.access import act_as_owner, is_set_up
 from railscribe.audit.database import open_engine, parse_url, place, reading, translated, writing
 from railscribe.audit.revision import UPGRADE_DATABASE, refuse_newer, revision_of
 from railscribe.errors import AuditError
@@ -38,11 +39,16 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Take the database at *url* back to *revision*; refused where that would drop records.
+    """Take the database at *url* back to *revision*; refused where that would drop records, or where it has roles.
 
     Raises:
         AuditError: what stood in the way; no step was taken.
     """
+    if has_roles(url):  # whose conditions hold on to the tables
+        raise AuditError(
+            "A database with roles is not taken back.",
+            hint="Take them down first: railscribe db roles --drop",
+        )
     _migrate(url, revision, command.downgrade, create=False)
 
 
@@ -54,6 +60,16 @@ def current(url: str) -> str | None:
     """
     with _reading(url) as connection:
         return revision_of(connection)
+
+
+def has_roles(url: str) -> bool:
+    """Return whether ``railscribe db roles`` was run on the database at *url*.
+
+    Raises:
+        AuditError: it is missing or cannot be read.
+    """
+    with _reading(url) as connection:
+        return is_set_up(connection)
 
 
 def check(url: str) -> list[str]:
@@ -102,6 +118,7 @@ def _migrate(url: str, revision: str, migrate: Callable[[Config, str], None], *,
                 connection.execute(sa.text("SET LOCAL lock_timeout = '60s'"))
                 connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+                act_as_owner(connection)
             refuse_newer(revision_of(connection) or "", parsed)
             config = alembic_config()
             config.attributes["connection"] = connection
@@ -127,10 +144,10 @@ def _missing(connection: sa.Connection) -> list[str]:
     """Return the views and triggers that should be there and are not; Alembic compares neither."""
     on_sqlite = connection.dialect.name == "sqlite"
     third = "no_replace" if on_sqlite else "no_truncate"
-    expected = {*tables.VIEWS, "contents_no_update", "entries_not_sealed", "records_have_entry"}
-    expected |= {
-        f"{table.name}_{what}" for table in tables.EVIDENCE for what in ("no_update", "no_delete", third)
-    }
+    guarded = (*tables.EVIDENCE, tables.contents, tables.subject_keys)
+    expected = {*tables.VIEWS, "contents_stay_erased", "subject_keys_stay_erased"}
+    expected |= {"entries_not_sealed", "records_have_entry"}
+    expected |= {f"{table.name}_{what}" for table in guarded for what in ("no_update", "no_delete", third)}
     query = (
         "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')"
         if on_sqlite

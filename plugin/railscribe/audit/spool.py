@@ -18,6 +18,7 @@ import hashlib
 import logging
 import os
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ except ImportError:  # without locks two processes would replay one file, so the
 logger = logging.getLogger(__name__)
 
 _NAME = "*.spool"
+_SURELY_DEAD_S = 3600.0
 
 
 def folder_for(url: URL, spool_dir: Path) -> Path:
@@ -311,6 +313,7 @@ class Spool:
     def orphans(self) -> Iterator[SpoolFile]:
         """Yield the files of writers that are dead, the oldest first, locked."""
         own = self._own.path if self._own else None
+        _sweep(self.folder)
         for path in sorted(self.folder.glob(_NAME)):
             if path != own:
                 taken = SpoolFile.take(path)
@@ -322,6 +325,14 @@ class Spool:
         if self._own is not None:
             self._own.close()
             self._own = None
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what was left by those that died while they made a file: nothing was written to it yet."""
+    with suppress(OSError):
+        for path in folder.glob("*.new"):
+            if time.time() - path.stat().st_mtime > _SURELY_DEAD_S:
+                path.unlink()
 
 
 def waiting(folder: Path) -> list[Waiting]:

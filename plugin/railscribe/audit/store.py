@@ -35,15 +35,16 @@ from railscribe.audit.attesting import SEAL_EVERY_S, Attestation
 from railscribe.audit.chain.checkpoint import Reason
 from railscribe.audit.database import open_engine, parse_url, reading, translated
 from railscribe.audit.keeper import Keeper
+from railscribe.audit.keeping import Keeping, find_key
 from railscribe.audit.ledger import Ledger
-from railscribe.audit.reading import find, latest_probes, list_records, whole
+from railscribe.audit.reading import find, latest_probes, list_records, whole, whose
 from railscribe.audit.revision import require_head
 from railscribe.audit.rows import Rows, late_rows, probe_rows, rows_of
 from railscribe.audit.spool import Spool, folder_for
 from railscribe.audit.summaries import Progress, Summarised, differences, rebuild, summarise
 from railscribe.audit.writer import Writer
-from railscribe.errors import UsageError
-from railscribe.values import EngineInfo, LateTrace, Outcome, Probe, Record, Stage
+from railscribe.errors import AuditError, UsageError
+from railscribe.values import EngineInfo, Identity, LateTrace, Outcome, Probe, Record, Stage
 
 _READING = "Reading records"
 _APPENDING = "Appending a record"
@@ -59,7 +60,7 @@ class AuditStore:
         engine: sa.Engine,
         url: URL,
         *,
-        retention_class: str = "default",
+        keeping: Keeping,
         keep_chars: int = KEEP_CHARS,
         keep_images: bool = False,
         wait_for: Stage = Stage.DURABLE,
@@ -74,7 +75,7 @@ class AuditStore:
         self.spool = spool
         self._engine = engine
         self._url = url
-        self._retention_class = retention_class
+        self._keeping = keeping
         self._keep_chars = keep_chars
         self._keep_images = keep_images
         self._fail_open = fail_open
@@ -97,6 +98,7 @@ class AuditStore:
         fail_open: bool = False,
         signing_key: Path | None = None,
         seal_every_s: float = SEAL_EVERY_S,
+        keeping: Keeping | None = None,
         anchors: Anchors | None = None,
     ) -> Self:
         """Open the audit database at *url*, which must exist at the right revision (rule 3).
@@ -126,7 +128,7 @@ class AuditStore:
         return cls(
             engine,
             parsed,
-            retention_class=retention_class,
+            keeping=keeping or Keeping(retention_class=retention_class),
             keep_chars=keep_chars,
             keep_images=keep_images,
             wait_for=wait_for,
@@ -194,14 +196,33 @@ class AuditStore:
         await (await self._writer.submit_async(make, _APPENDING, wait or self.wait_for))
 
     def _rows_of(self, record: Record) -> list[Rows]:
-        return [
-            rows_of(
-                record,
-                retention_class=self._retention_class,
-                keep_chars=self._keep_chars,
-                keep_images=self._keep_images,
-            )
-        ]
+        policy = record.rendering.policy_name
+        rows = rows_of(
+            record,
+            retention_class=self._keeping.class_for(record.identity.tenant, policy),
+            keep_chars=self._keep_chars,
+            keep_images=self._keep_images,
+            treatment=self._keeping.treatment(record.identity, policy, record.id, self._find_key),
+        )
+        return [rows]
+
+    def _late_rows_of(self, late: LateTrace) -> Rows:
+        identity, policy = late.identity, late.policy
+        if (identity is None or policy is None) and self._keeping.asks_whose:
+            with self.transaction(_READING) as connection:
+                identity, policy = whose(connection, (late.checked_at, late.record_id))
+        identity, policy = identity or Identity(), policy or ""
+        treatment = self._keeping.treatment(identity, policy, late.record_id, self._find_key, is_late=True)
+        return late_rows(
+            late,
+            retention_class=self._keeping.class_for(identity.tenant, policy),
+            keep_chars=self._keep_chars,
+            treatment=treatment,
+        )
+
+    def _find_key(self, tenant: str, subject: str | None, record_id: str | None) -> dict[str, Any] | None:
+        with self.transaction("Looking for a content key") as connection:
+            return find_key(connection, tenant, subject, record_id)
 
     def append_late_trace(self, late: LateTrace) -> None:
         """Make durable what became of a record's deferred reasoning, once for each record.
@@ -209,8 +230,7 @@ class AuditStore:
         Raises:
             AuditError: it could not be made durable; nothing of it was kept.
         """
-        rows = late_rows(late, retention_class=self._retention_class, keep_chars=self._keep_chars)
-        self.append_rows([rows], "Appending a late trace")
+        self.append_rows([self._late_rows_of(late)], "Appending a late trace")
 
     def append_probes(self, probes: Iterable[Probe]) -> None:
         """Make *probes* durable, all or none.
@@ -250,7 +270,23 @@ class AuditStore:
     def record(self, beginning: str) -> dict[str, Any]:
         """Return the one record whose id begins with *beginning*, whole: policy text, verdict, content.
 
-        Each content has a ``state``: intact (its commitment holds), truncated, erased, or altered.
+        Each content has a ``state``: intact (its commitment holds), truncated, redacted, digest, encrypted (its key
+        is not at hand), withheld, erased, or altered.
+
+        Raises:
+            UsageError: there is none, or more than one.
+            AuditError: the database could not be read.
+        """
+        key = self.key_of(beginning)
+        with self.transaction(_READING) as connection:
+            return self.whole(connection, key)
+
+    def whole(self, connection: sa.Connection, key: tuple[datetime, str]) -> dict[str, Any]:
+        """Return the record at *key* whole, in a transaction of :meth:`transaction`; for this package's modules."""
+        return whole(connection, key, self._keeping.opener(connection))
+
+    def key_of(self, beginning: str) -> tuple[datetime, str]:
+        """Return when the one record was checked whose id begins with *beginning*, and its id.
 
         Raises:
             UsageError: there is none, or more than one.
@@ -258,8 +294,8 @@ class AuditStore:
         """
         with self.transaction(_READING) as connection:
             keys = find(connection, beginning) if beginning else []
-            if len(keys) == 1:
-                return whole(connection, keys[0])
+        if len(keys) == 1:
+            return keys[0]
         if keys:
             raise UsageError(f"More than one record's id begins with {beginning!r}.", hint="Give more of it.")
         raise UsageError(
@@ -307,6 +343,29 @@ class AuditStore:
         ledger = self._ledger
         with ledger.writing(doing) if write else ledger.reading(doing, snapshot=snapshot) as connection:
             yield connection
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self._engine.dialect.name
+
+    @contextmanager
+    def raw(self, doing: str) -> Iterator[Any]:
+        """Give this package's other modules the driver's connection, in no transaction, for what can run in none.
+
+        Raises:
+            AuditError: about *doing*, where the database failed.
+        """
+        pooled = None
+        try:
+            with translated(self._url, doing):
+                pooled = self._engine.raw_connection()
+            yield pooled.driver_connection
+        except self._engine.dialect.loaded_dbapi.Error as error:
+            raise AuditError(f"{doing} failed ({type(error).__name__}).") from error
+        finally:
+            if pooled is not None:
+                pooled.close()
 
     def insert(self, connection: sa.Connection, rows: Rows) -> None:
         """Insert *rows* in a transaction of :meth:`transaction`; shared ones that are there are left as they are."""

@@ -3,8 +3,10 @@
 Rules
 
 1. Tables come into being by migrations alone; a test compares these definitions with what migrations make.
-2. Everything but ``contents`` is evidence: it is inserted once and never updated or deleted (triggers).
-3. Content lies in ``contents`` alone; evidence carries its length and its salted commitment.
+2. Everything but ``contents`` and ``subject_keys`` is evidence: it is inserted once and never updated. Nothing is
+   deleted but what an erasure or a prune names that is on record (triggers).
+3. Content lies in ``contents`` alone; evidence carries its length and its salted commitment. The keys of content
+   that is encrypted lie in ``subject_keys``.
 4. Rows of one record share its key ``(checked_at, record_id)``, so every table can be partitioned by month.
 5. Text is stored as it came, but for U+0000 and lone surrogates, which PostgreSQL cannot hold: each becomes
    "␚" and four hex digits, and so does "␚" itself. Readers get the stored form: any program can print it.
@@ -19,7 +21,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0009"
+HEAD = "0010"
 """The revision this version reads and writes. Revisions are zero-padded, so they compare as text."""
 
 VERSION_TABLE = "railscribe_alembic_version"
@@ -226,6 +228,11 @@ records = _evidence(
     _real("decide_ms"),
     _real("total_ms"),
     _text("rule", nullable=True),
+    _text("rollout", nullable=True),
+    _text("stream", nullable=True),
+    _number("stream_part", nullable=True),
+    _flag("stream_final", nullable=True),
+    _text("repeats", nullable=True),
     sa.CheckConstraint("outcome IN ('allow', 'flag', 'block', 'undecided')", name="outcome_known"),
     sa.CheckConstraint("(outcome = 'undecided') = (cause IS NOT NULL)", name="undecided_has_cause"),
     sa.CheckConstraint("user_label IN ('safe', 'unsafe', 'unreadable')", name="user_label_known"),
@@ -244,6 +251,8 @@ records = _evidence(
     sa.Index(None, "policy_digest", "checked_at"),
     _where_given("subject"),
     _where_given("session"),
+    _where_given("stream"),
+    _where_given("repeats"),
     _rare(
         "checked_at",
         "(user_cause IS NOT NULL OR response_cause IS NOT NULL) AND outcome <> 'undecided'",
@@ -410,6 +419,28 @@ policy_moves = _evidence(
     sa.Index(None, "policy_digest", "moved_at"),
 )
 
+reviews = _evidence(
+    "reviews",
+    sa.Column("checked_at", UtcDateTime, primary_key=True),
+    # No foreign key: a review outlives its record, which may be pruned. A trigger wants the record to be there.
+    _text("record_id", primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    _text("tenant"),
+    _text("outcome"),
+    _text("decision"),
+    _text("reason"),
+    _text("reviewed_by"),
+    _time("reviewed_at"),
+    _number("answers", nullable=True),
+    _text("railscribe_version"),
+    sa.CheckConstraint("reviewed_by <> ''", name="has_reviewer"),
+    sa.CheckConstraint("reason <> ''", name="has_reason"),
+    sa.CheckConstraint("(number = 1) = (answers IS NULL)", name="first_answers_none"),
+    sa.CheckConstraint("number >= 1 AND answers < number", name="answers_an_earlier"),
+    sa.Index(None, "tenant", "reviewed_at"),
+    sa.Index(None, "record_id", "number"),  # an entry of the chain knows these two
+)
+
 contents = sa.Table(
     "contents",
     metadata,
@@ -419,6 +450,96 @@ contents = sa.Table(
     _text("salt"),
     _text("body"),
     _flag("truncated"),
+)
+
+subject_keys = sa.Table(
+    "subject_keys",
+    metadata,
+    _text("digest", primary_key=True),
+    _text("tenant"),
+    _text("subject", nullable=True),
+    _text("record_id", nullable=True),
+    _text("wrapped"),
+    _text("wrapped_by"),
+    _time("made_at"),
+    sa.CheckConstraint("(subject IS NULL) <> (record_id IS NULL)", name="of_one"),
+    sa.Index(None, "tenant", "subject"),
+    sa.Index(None, "record_id"),
+)
+
+
+def _kept(name: str) -> sa.Table:
+    """What is kept of contents that are not kept as they are."""
+    return _evidence(
+        name,
+        *_of_record(),
+        _text("kind", primary_key=True),
+        sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+        _text("form"),
+        _text("commitment", nullable=True),
+        _text("redactions", nullable=True),
+        sa.CheckConstraint(
+            "form IN ('redacted', 'digest', 'encrypted', 'withheld')",
+            name="form_known",
+        ),
+        sa.CheckConstraint("(form = 'withheld') = (commitment IS NULL)", name="committed_unless_withheld"),
+    )
+
+
+record_kept, late_kept = _kept("record_kept"), _kept("late_kept")
+
+erasures = _evidence(
+    "erasures",
+    _text("id", primary_key=True),
+    _time("erased_at"),
+    _text("tenant"),
+    _text("subject_commitment"),
+    _text("erased_by"),
+    _text("reason"),
+    _number("records"),
+    _number("contents"),
+    _number("keys"),
+    _text("railscribe_version"),
+    sa.Index(None, "erased_at"),
+)
+
+
+def _of_erasure() -> sa.Column[str]:
+    return _text("erasure_id", sa.ForeignKey("erasures.id"), primary_key=True)
+
+
+erased_records = _evidence(
+    "erased_records",
+    _of_erasure(),
+    _time("checked_at", primary_key=True),
+    _text("record_id", primary_key=True),  # no foreign key: the record may be pruned one day
+    sa.Index(None, "record_id"),
+)
+
+erased_keys = _evidence(
+    "erased_keys", _of_erasure(), _text("key_digest", primary_key=True), sa.Index(None, "key_digest")
+)
+
+holds = _evidence(
+    "holds",
+    _text("id", primary_key=True),
+    _time("held_at"),
+    _text("tenant", nullable=True),
+    _text("subject", nullable=True),
+    _text("retention_class", nullable=True),
+    _text("record_id", nullable=True),
+    _text("held_by"),
+    _text("reason"),
+    _text("railscribe_version"),
+)
+
+hold_releases = _evidence(
+    "hold_releases",
+    _text("hold_id", sa.ForeignKey("holds.id"), primary_key=True),
+    _time("released_at"),
+    _text("released_by"),
+    _text("reason"),
+    _text("railscribe_version"),
 )
 
 entries = _evidence(
@@ -490,6 +611,15 @@ gaps = _evidence(
     _text("cause"),
     _text("detail", nullable=True),
 )
+tenant_auditors = sa.Table(
+    "tenant_auditors",
+    metadata,
+    _text("role", primary_key=True),
+    _text("tenant", primary_key=True),
+    _time("bound_at"),
+    _text("bound_by"),
+)
+"""Whose records a database role sees, on PostgreSQL. No evidence: it says how things are, not how they were."""
 
 
 def _summary(name: str, key: tuple[str, ...], *parts: sa.schema.SchemaItem) -> sa.Table:
@@ -538,6 +668,46 @@ summarised = sa.Table(
     sqlite_with_rowid=False,
 )
 
+prunes = _evidence(
+    "prunes",
+    _text("id", primary_key=True),
+    _time("pruned_at"),
+    _text("retention_class"),
+    _number("term_days"),
+    _time("before"),
+    _text("pruned_by"),
+    _text("reason"),
+    _number("segments"),
+    _number("entries"),
+    _number("records"),
+    _number("checkpoint_number"),
+    _text("checkpoint_hash"),
+    _text("railscribe_version"),
+)
+
+
+def _of_prune() -> sa.Column[str]:
+    return _text("prune_id", sa.ForeignKey("prunes.id"), primary_key=True)
+
+
+pruned_segments = _evidence(
+    "pruned_segments",
+    _of_prune(),
+    _text("segment_id", sa.ForeignKey("segments.id"), primary_key=True),
+    _text("root"),
+    _number("entry_count"),
+    sa.Index(None, "segment_id"),
+)
+
+pruned_entries = _evidence(
+    "pruned_entries",
+    _of_prune(),
+    _time("at", primary_key=True),
+    _text("kind", primary_key=True),
+    _text("id", primary_key=True),
+    sa.Index(None, "id"),
+)
+
 EVIDENCE = (
     *(policies, policy_texts, engines),
     *(records, record_categories, record_notes, record_images, record_pieces),
@@ -545,12 +715,18 @@ EVIDENCE = (
     *(policy_registrations, policy_sources, policy_clauses, policy_diagnostics, policy_allowances),
     policy_moves,
     *(entries, signing_keys, writers, checkpoints, segments, gaps),
+    *(record_kept, late_kept, erasures, erased_records, erased_keys, holds, hold_releases),
+    *(prunes, pruned_segments, pruned_entries),
+    reviews,
 )
-"""Tables whose rows can be neither changed nor deleted."""
+"""Tables whose rows can never be changed, and are deleted where a prune names them or not at all."""
 
 VIEWS = (
     *("v_checks", "v_blocked_by_category_day", "v_undecided", "v_reviews", "v_late_traces", "v_images"),
     *("v_policy_tags", "v_policy_timeline"),
+    *("v_contents", "v_erasures", "v_holds", "v_prunes"),
+    *("v_streams", "v_rollout"),
+    *("v_review_decisions", "v_review_queue"),
     *("v_daily_decisions", "v_daily_categories", "v_engine_days", "v_engine_timeline", "v_latency"),
     *("v_refusals", "v_reasons", "v_statements_of_reasons"),
     *("v_failures", "v_disagreements", "v_notes", "v_held", "v_interface"),

@@ -24,13 +24,14 @@ from sqlalchemy.engine import URL
 
 from railscribe.audit.chain.links import Links
 from railscribe.audit.chain.merkle import Tree, leaf_hash
-from railscribe.audit.completeness import Sessions, told_of
+from railscribe.audit.completeness import Sessions, prunes_of, told_of
 from railscribe.audit.database import open_engine, parse_url, reading, translated
 from railscribe.audit.evidence import KINDS, Database, Key, bytes_of_rows, without_entry
 from railscribe.audit.findings import Report
 from railscribe.audit.revision import require_head
 from railscribe.audit.rows import OPERATIONS
 from railscribe.audit.shared import Shared
+from railscribe.audit.stored import time_for
 from railscribe.audit.vouching import check_contents
 from railscribe.audit.walking import Expected, Found, Slice, Walk, content_beside, find_beside, set_up
 from railscribe.errors import AuditError
@@ -127,6 +128,7 @@ class _Verifier:
         report.checked["segments_pruned"] = self._pruned
         report.checked["signatures"] = sum(self._links.signed.values())
         report.told = told_of(self._database, self._sessions, self._links)
+        report.told["prunes"] = prunes_of(self._database)
         return report
 
     def _segments(self) -> Iterator[Expected]:
@@ -194,9 +196,35 @@ class _Verifier:
                     segment=sealed["id"],
                     checkpoint=number,
                 )
-            yield expected
+            if not self._is_pruned(expected):
+                yield expected
         for row in there.values():
             self._unnamed(row)
+
+    def _is_pruned(self, segment: Expected) -> bool:
+        """Return whether an entry says that *segment* was pruned; that entry is checked as all others are."""
+        named = self._database.rows(
+            "SELECT prune_id, root, entry_count FROM pruned_segments WHERE segment_id = ?", [segment.id]
+        )
+        if not named:
+            return False
+        self._pruned += 1
+        for prune, root, count in named:
+            if (root, count) != (segment.root, segment.count) or segment.retention_class == OPERATIONS:
+                says = "It is not what the prune says that it pruned, or may not be pruned."
+                self._report.add("prune_wrong", says, segment=segment.id, prune=prune)
+        ((left,),) = self._database.rows("SELECT count(*) FROM entries WHERE segment_id = ?", [segment.id])
+        if left:
+            self._report.add(
+                "entry_beside", f"It was pruned, and {left} entries lie there.", segment=segment.id
+            )
+        return True
+
+    def _is_gone_along(self, key: Key) -> bool:
+        """Return whether a prune says that the evidence of *key* went with that of another entry."""
+        sql = "SELECT 1 FROM pruned_entries WHERE at = ? AND kind = ? AND id = ?"
+        at = time_for(key.at, on_sqlite=self._database.on_sqlite)
+        return bool(self._database.rows(sql, [at, key.kind, key.id]))
 
     def _unnamed(self, row: dict[str, Any]) -> None:
         self._report.add(
@@ -240,6 +268,9 @@ class _Verifier:
         place = _place(key, segment.id)
         kind = KINDS.get(key.kind)
         if kind is None or not one.rows.get(kind.head.table.name):
+            if kind is not None and not one.is_odd and self._is_gone_along(key):
+                report.checked["entries_pruned"] += 1
+                return
             code = "evidence_altered" if one.is_odd else "evidence_missing"
             report.add(code, "Its evidence is not there, or not as it was stored.", **place)
             return
@@ -255,7 +286,12 @@ class _Verifier:
         self._check_class(segment, one, head, place)
         self._shared.refer(head, place)
         if key.kind in _OF_RECORD:
-            check_contents(report, one, place)
+            check_contents(report, one, place, self._key_state)
+
+    def _key_state(self, digest: str) -> bytes | str:
+        """Return what can be said of content under a key: it is not asked for here, only looked for."""
+        there = self._database.rows("SELECT 1 FROM subject_keys WHERE digest = ?", [digest])
+        return "encrypted" if there else "erased"
 
     def _check_class(
         self, segment: Expected, one: Found, head: dict[str, Any], place: dict[str, Any]

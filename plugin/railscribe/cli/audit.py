@@ -12,17 +12,30 @@ from rich.table import Table
 from rich.text import Text
 
 from railscribe.audit import open_store
-from railscribe.cli import audit_export, audit_key, audit_summarise, audit_verify, options
+from railscribe.cli import (
+    audit_export,
+    audit_key,
+    audit_privacy,
+    audit_review,
+    audit_summarise,
+    audit_verify,
+    options,
+)
 from railscribe.cli.audit_spool import spool
 from railscribe.values import Outcome
 
 app = typer.Typer(help="What was decided.", no_args_is_help=True, rich_markup_mode=None)
+app.command("review")(audit_review.review)
 app.command("summarise")(audit_summarise.summarise)
 app.command("export")(audit_export.export)
 app.command("verify")(audit_verify.verify)
 app.command("receipt")(audit_verify.receipt)
 app.command("verify-receipt")(audit_verify.verify_receipt)
 app.command("spool")(spool)
+app.command("erase")(audit_privacy.erase)
+app.command("prune")(audit_privacy.prune_)
+app.add_typer(audit_privacy.hold, name="hold")
+app.add_typer(audit_privacy.content_key, name="content-key")
 app.add_typer(audit_key.app, name="key")
 
 
@@ -43,7 +56,7 @@ def list_records(
     for record in reversed(records):  # the newest last, beside the prompt
         why = record["cause"] or ", ".join(record["deciding_categories"])
         typer.echo(
-            f"{record['id']}  {record['checked_at'][:19]}  {record['direction']:<6} {record['outcome']:<9} "
+            f"{record['id']}  {record['checked_at'][:19]}  {record['direction']:<11} {record['outcome']:<9} "
             f"{record['enforcement']:<7}  {record['policy']}{f'  ({why})' if why else ''}"
             f"{'  review: ' + ', '.join(record['reviews']) if record['reviews'] else ''}"
         )
@@ -62,12 +75,15 @@ def show(
         options.print_json(record)
         return
     late = record.pop("late_trace")
+    decided = record.pop("review_decisions")
     record["policy"] = "\n".join(_policy(record["policy"]))
     for field, value in record.items():
         if value not in (None, "", [], {}):
             typer.echo(f"{field}: {_indented(value)}")
     if late is not None:
         typer.echo(f"late_trace: {_indented(_late_trace(late))}")
+    for review in decided:
+        typer.echo(audit_review.told(review))
 
 
 def _policy(policy: dict[str, Any]) -> Iterator[str]:

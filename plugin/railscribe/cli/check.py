@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from railscribe.admission import direction_of, unjudgeable
 from railscribe.cli import options
 from railscribe.errors import EngineError, ImageError, UsageError
-from railscribe.guard import Caller, Guard, direction_of, unjudgeable
+from railscribe.guard import Caller, Guard
 from railscribe.images import images_from_bytes, images_from_url
 from railscribe.reasoning import ReasoningPlan
 from railscribe.settings import Settings

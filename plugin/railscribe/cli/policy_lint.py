@@ -14,7 +14,7 @@ from railscribe.errors import PolicyError
 from railscribe.policy import load_policy, ready_policies
 from railscribe.policy.diagnostics import Diagnostic, Severity
 from railscribe.policy.lint import Reader, lint
-from railscribe.policy.load import read_document
+from railscribe.policy.load import is_loadable, read_document
 from railscribe.settings import Settings
 
 _CONTEXT = {"embedded": 32_768, "transformers": 131_072, "openai_compatible": 131_072}
@@ -51,11 +51,10 @@ def lint_policies(
 
 
 def _linted(name: str, reader: Reader) -> list[Diagnostic]:
-    ready = ready_policies()
-    path = ready.get(name, Path(name))
-    if name not in ready and path.suffix.lower() not in {".yaml", ".yml", ".json"}:
+    if not is_loadable(name):
         load_policy(name)  # there is none of that name, and it says which there are
-    document, lines = read_document(path)
+    path = ready_policies().get(name, Path(name))
+    document, lines = read_document(path, of_policy=True)
     if not isinstance(document, dict):
         raise PolicyError(
             f"{path} does not hold a policy.", hint="Its top level must be fields such as name: and version:."

@@ -8,14 +8,16 @@ Rules
    the step runs; ``with_fallbacks`` turns that into an answer. An output guard may replace the response.
 2. In a plain pipe an output guard sees the response and not what the user asked. :meth:`GuardRunnable.wrap`
    gives it both.
-3. Nothing is released before it was checked, so streaming through an output guard arrives in one piece.
+3. Nothing is released before it was checked. A stream through an output guard comes in windows, each judged with
+   what came before it (:mod:`railscribe.streaming`), and ends where one is refused; calls of tools come at its end.
+   An input guard waits for the whole.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
-from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage
@@ -23,22 +25,31 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
 
 from railscribe.errors import UsageError
-from railscribe.guard import Caller, Guard, refuse_misfit
-from railscribe.langchain.turns import RefusedError, identity_of, replacement, response_turn, user_turn
-from railscribe.language import told
+from railscribe.guard import Guard
+from railscribe.langchain.checking import Checker
+from railscribe.langchain.streams import guarded_answer
+from railscribe.langchain.turns import (
+    RefusedError,
+    identity_of,
+    replacement,
+    response_turn,
+    run_of,
+    user_turn,
+)
 from railscribe.parts import Turn
 from railscribe.policy import Policy
-from railscribe.settings import OnUndecided, Settings, load_settings
-from railscribe.standing import StandingGuard
-from railscribe.sync import run_sync
-from railscribe.values import Cause, Direction, Enforcement, Exchange, Identity
+from railscribe.rollout import OnUndecided
+from railscribe.settings import Settings
+from railscribe.sync import iterate_sync, run_sync
+from railscribe.values import Direction, Identity
 
 
 class GuardRunnable(Runnable[Any, Any]):
     """Checks what passes through it: prompts on their way in, or responses on their way out.
 
     *guard* is a guard of yours, or settings to stand one up with; without it, those of the environment hold.
-    *policy*, itself or by reference, and *on_undecided* default to the guard's.
+    *policy*, itself or by reference, *on_undecided* and *rollout* (``enforce``, ``observe``, ``25%``) default to
+    the guard's.
 
     Raises:
         RailscribeError: what the guard lacks (a policy, a database, an engine) and the command that mends it.
@@ -51,6 +62,7 @@ class GuardRunnable(Runnable[Any, Any]):
         direction: Literal["input", "output"] | Direction = Direction.INPUT,
         policy: Policy | str | None = None,
         on_undecided: OnUndecided | None = None,
+        rollout: str | None = None,
         exit_behavior: Literal["raise", "replace"] = "raise",
     ) -> None:
         self.direction = Direction(direction)
@@ -59,17 +71,19 @@ class GuardRunnable(Runnable[Any, Any]):
                 "An input guard cannot replace what it refuses: the model would answer the replacement.",
                 hint="Use GuardRunnable().wrap(llm, exit_behavior='replace'), or with_fallbacks.",
             )
-        self.guard = guard if isinstance(guard, Guard) else StandingGuard.stand(guard or load_settings())
-        self._named = policy
-        refuse_misfit(self.policy, self.direction, self.guard.engine)
-        self.on_undecided = on_undecided
+        self._checker = Checker(guard, policy=policy, on_undecided=on_undecided, rollout=rollout)
+        self._checker.refuse_misfit(self.direction)
         self.exit_behavior = exit_behavior
+
+    @property
+    def guard(self) -> Guard:
+        """The guard that checks."""
+        return self._checker.guard
 
     @property
     def policy(self) -> Policy:
         """The policy of this step as it was last known, where neither a request nor a tenant has its own."""
-        named = self._named or self.guard.policy
-        return self.guard.policies.last(named) if isinstance(named, str) else named
+        return self._checker.policy
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:  # noqa: A002
         """Return *input* if it is allowed.
@@ -83,85 +97,85 @@ class GuardRunnable(Runnable[Any, Any]):
         """Return *input* if it is allowed, as :meth:`invoke` does."""
         return await self._acall_with_config(self._apass, input, config, run_type="chain")
 
+    async def atransform(
+        self,
+        input: AsyncIterator[Any],  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        """Yield what is allowed of a stream as it is judged (rule 3)."""
+        if self.direction is Direction.INPUT:
+            async for item in super().atransform(input, config, **kwargs):
+                yield item
+            return
+        async for item in self._atransform_stream_with_config(input, self._streamed, config):
+            yield item
+
+    def transform(
+        self,
+        input: Iterator[Any],  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        """Yield as :meth:`atransform` does."""
+        if self.direction is Direction.INPUT:
+            yield from super().transform(input, config, **kwargs)
+        else:
+            yield from iterate_sync(self.atransform(_apart(input), config, **kwargs))
+
     def wrap(
         self, model: Runnable[Any, Any], *, exit_behavior: Literal["raise", "replace"] = "raise"
     ) -> Runnable[Any, Any]:
         """Return *model* with this guard before and behind it; the one behind knows the user's turn."""
-        return GuardedModel(self, model, exit_behavior=exit_behavior)
-
-    def facing(self, direction: Direction) -> GuardRunnable:
-        """Return this guard for *direction*."""
-        return GuardRunnable(
-            self.guard, direction=direction, policy=self._named, on_undecided=self.on_undecided
-        )
-
-    async def admit(self, value: Any, identity: Identity, user: Turn | None = None) -> None:
-        """Return when *value* is allowed; *user* is the turn that a response answers, where it is known.
-
-        Raises:
-            RefusedError: it is not.
-        """
-        # On a thread, because pictures are decoded.
-        exchange, problem = await asyncio.to_thread(self._exchange, value, user)
-        policy = await self.guard.policy_for(self._named, identity)
-        record = await self.guard.check(
-            exchange,
-            direction=self.direction,
-            policy=policy,
-            identity=identity,
-            on_undecided=self.on_undecided,
-            caller=_caller(self.direction),
-            problem=problem,
-        )
-        if record.enforcement is Enforcement.REFUSED:
-            # On a thread: the user's language may have to be found.
-            raise RefusedError(record, policy, await asyncio.to_thread(told, policy, record))
-
-    def _exchange(self, value: Any, user: Turn | None) -> tuple[Exchange, Cause | None]:
-        settings = self.guard.settings
-        if self.direction is Direction.INPUT:
-            turn = user_turn(value, settings)
-            return Exchange(user=turn.text, images=turn.images), turn.problem
-        user = user or Turn(text="")
-        turn = response_turn(value, settings)
-        problem = turn.problem or user.problem or (Cause.MODALITY if turn.images else None)
-        return Exchange(user=user.text, response=turn.text, images=user.images + turn.images), problem
+        return GuardedModel(self._checker, model, exit_behavior=exit_behavior)
 
     async def _apass(
         self, value: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig
     ) -> Any:
-        return await self._passed(value, identity_of(config, _run(run_manager)))
+        return await self._passed(value, identity_of(config, run_of(run_manager)))
 
     def _pass(self, value: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig) -> Any:
-        return run_sync(self._passed(value, identity_of(config, _run(run_manager))))
+        return run_sync(self._passed(value, identity_of(config, run_of(run_manager))))
 
     async def _passed(self, value: Any, identity: Identity) -> Any:
         try:
-            await self.admit(value, identity)
+            read = user_turn if self.direction is Direction.INPUT else response_turn
+            # On a thread, because pictures are decoded.
+            turn = await asyncio.to_thread(read, value, self.guard.settings)
+            await self._checker.admit(self.direction, turn, identity)
         except RefusedError as error:
             if self.exit_behavior == "raise":
                 raise
             return replacement(value, error.refusal)
         return value
 
+    async def _streamed(
+        self, items: AsyncIterator[Any], run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig
+    ) -> AsyncIterator[Any]:
+        identity = identity_of(config, run_of(run_manager))
+        answer = guarded_answer(self._checker, items, Turn(text=""), identity)
+        async for item in _ending(answer, self.exit_behavior):
+            yield item
+
 
 class GuardedModel(Runnable[Any, Any]):
-    """*model* with *guard* before and behind it. A refused input never reaches it.
+    """*model* with a guard before and behind it. A refused input never reaches it.
 
     A refusal raises :class:`RefusedError`, or with ``exit_behavior="replace"`` is the answer itself.
     """
 
     def __init__(
         self,
-        guard: GuardRunnable,
+        checker: Checker,
         model: Runnable[Any, Any],
         *,
         exit_behavior: Literal["raise", "replace"] = "raise",
     ) -> None:
         self.model = model
         self.exit_behavior = exit_behavior
-        self._before = guard.facing(Direction.INPUT)
-        self._behind = guard.facing(Direction.OUTPUT)
+        self._checker = checker
+        for direction in (Direction.INPUT, Direction.OUTPUT):
+            checker.refuse_misfit(direction)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
         """Return the model's answer to *input* if both are allowed."""
@@ -171,16 +185,38 @@ class GuardedModel(Runnable[Any, Any]):
         """Return the model's answer as :meth:`invoke` does."""
         return await self._acall_with_config(self._aanswer, input, config, run_type="chain", **kwargs)
 
+    async def astream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        """Yield the model's answer in windows that were judged, if *input* is allowed."""
+
+        async def one() -> AsyncIterator[Any]:
+            yield input
+
+        async for item in self._atransform_stream_with_config(one(), self._streamed, config, **kwargs):
+            yield item
+
+    def stream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        """Yield the model's answer as :meth:`astream` does."""
+        yield from iterate_sync(self.astream(input, config, **kwargs))
+
     def _answer(
         self, value: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Any:
-        identity = identity_of(config, _run(run_manager))
+        identity = identity_of(config, run_of(run_manager))
+        child = patch_config(config, callbacks=run_manager.get_child())
         try:
-            run_sync(self._before.admit(value, identity))
-            answer = self.model.invoke(
-                value, patch_config(config, callbacks=run_manager.get_child()), **kwargs
-            )
-            run_sync(self._admit(answer, value, identity))
+            user = run_sync(self._admitted(value, identity))
+            answer = self.model.invoke(value, child, **kwargs)
+            run_sync(self._admit(answer, user, identity))
         except RefusedError as error:
             return self._instead(error)
         return answer
@@ -188,20 +224,46 @@ class GuardedModel(Runnable[Any, Any]):
     async def _aanswer(
         self, value: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Any:
-        identity = identity_of(config, _run(run_manager))
+        identity = identity_of(config, run_of(run_manager))
+        child = patch_config(config, callbacks=run_manager.get_child())
         try:
-            await self._before.admit(value, identity)
-            answer = await self.model.ainvoke(
-                value, patch_config(config, callbacks=run_manager.get_child()), **kwargs
-            )
-            await self._admit(answer, value, identity)
+            user = await self._admitted(value, identity)
+            answer = await self.model.ainvoke(value, child, **kwargs)
+            await self._admit(answer, user, identity)
         except RefusedError as error:
             return self._instead(error)
         return answer
 
-    async def _admit(self, answer: Any, value: Any, identity: Identity) -> None:
-        user = await asyncio.to_thread(user_turn, value, self._before.guard.settings)
-        await self._behind.admit(answer, identity, user)
+    async def _streamed(
+        self,
+        inputs: AsyncIterator[Any],
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        identity = identity_of(config, run_of(run_manager))
+        child = patch_config(config, callbacks=run_manager.get_child())
+
+        async def answer() -> AsyncIterator[Any]:
+            value = [each async for each in inputs][-1]
+            user = await self._admitted(value, identity)
+            async for item in guarded_answer(
+                self._checker, self.model.astream(value, child, **kwargs), user, identity
+            ):
+                yield item
+
+        async for item in _ending(answer(), self.exit_behavior):
+            yield item
+
+    async def _admitted(self, value: Any, identity: Identity) -> Turn:
+        """Return the user's turn in *value* if it is allowed."""
+        turn = await asyncio.to_thread(user_turn, value, self._checker.guard.settings)
+        await self._checker.admit(Direction.INPUT, turn, identity)
+        return turn
+
+    async def _admit(self, answer: Any, user: Turn, identity: Identity) -> None:
+        turn = await asyncio.to_thread(response_turn, answer, self._checker.guard.settings)
+        await self._checker.admit(Direction.OUTPUT, turn, identity, user=user)
 
     def _instead(self, error: RefusedError) -> AIMessage:
         if self.exit_behavior == "raise":
@@ -209,12 +271,20 @@ class GuardedModel(Runnable[Any, Any]):
         return AIMessage(error.refusal)
 
 
-def _run(manager: AsyncCallbackManagerForChainRun | CallbackManagerForChainRun) -> UUID:
-    """Return the id of the whole chain's run, the same for every guard in it."""
-    return manager.parent_run_id or manager.run_id
+async def _ending(items: AsyncIterator[Any], exit_behavior: str) -> AsyncIterator[Any]:
+    """Yield *items*, and where one is refused, the refusal in the shape of those before it."""
+    last: Any = None
+    try:
+        async for last in items:
+            yield last
+    except RefusedError as error:
+        if exit_behavior == "raise":
+            raise
+        yield replacement(last, error.refusal)
 
 
-def _caller(direction: Direction) -> Caller:
-    from langchain_core import __version__
-
-    return Caller(rail=f"langchain {direction.value}", host=f"langchain-core {__version__}")
+async def _apart(items: Iterator[Any]) -> AsyncIterator[Any]:
+    """Yield *items*, each waited for on a thread: what makes them may take its time."""
+    end = object()
+    while (item := await asyncio.to_thread(next, items, end)) is not end:
+        yield item

@@ -15,13 +15,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
 
 from railscribe.errors import RailscribeError, UsageError
 from railscribe.identity import current_identity
-from railscribe.parts import Turn, join_turns, read_turn
+from railscribe.parts import Turn, calls_text, join_turns, read_turn
 from railscribe.policy import Policy
 from railscribe.settings import Settings
 from railscribe.values import Identity, Record
@@ -62,15 +63,20 @@ def messages_of(value: object) -> list[BaseMessage]:
     )
 
 
-def user_turn(value: object, settings: Settings) -> Turn:
-    """Return the user's turn in *value* (rule 1)."""
+def unanswered(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Return the user's turn in *messages*, in their order (rule 1)."""
     turn: list[BaseMessage] = []
-    for message in reversed(messages_of(value)):
+    for message in reversed(messages):
         if isinstance(message, HumanMessage):
             turn.append(message)
         elif turn and isinstance(message, AIMessage):
             break
-    return join_turns(read_turn(message.content, settings) for message in reversed(turn))
+    return turn[::-1]
+
+
+def user_turn(value: object, settings: Settings) -> Turn:
+    """Return the user's turn in *value* (rule 1)."""
+    return join_turns(read_turn(message.content, settings) for message in unanswered(messages_of(value)))
 
 
 def response_turn(value: object, settings: Settings) -> Turn:
@@ -79,7 +85,13 @@ def response_turn(value: object, settings: Settings) -> Turn:
     return read_turn(messages[-1].content if messages else "", settings)
 
 
-def identity_of(config: RunnableConfig, run: UUID) -> Identity:
+def calls_turn(message: AIMessage) -> Turn:
+    """Return the calls that *message* wants to make, those that cannot be read included, as a turn."""
+    calls: list[Mapping[str, Any]] = [*message.tool_calls, *message.invalid_tool_calls]
+    return Turn(text=str(calls_text(calls)))
+
+
+def identity_of(config: RunnableConfig, run: UUID | str | None) -> Identity:
     """Return on whose behalf the run *run* goes (rule 3)."""
     current = current_identity()
     if current != Identity(language=current.language):
@@ -95,7 +107,14 @@ def identity_of(config: RunnableConfig, run: UUID) -> Identity:
     thread = metadata.get("thread_id") or (config.get("configurable") or {}).get("thread_id")
     if thread:
         named.setdefault("session", str(thread))
-    return Identity(**{"request": str(run), **named})
+    if run is not None:
+        named.setdefault("request", str(run))
+    return Identity(**named)
+
+
+def run_of(manager: AsyncCallbackManagerForChainRun | CallbackManagerForChainRun) -> UUID:
+    """Return the id of the whole chain's run, the same for every guard in it."""
+    return manager.parent_run_id or manager.run_id
 
 
 def replacement(value: object, text: str) -> object:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from typing_extensions import Self
 
 from railscribe.errors import PolicyError
+from railscribe.policy.diagnostics import line_of
 from railscribe.policy.document import Policy
 from railscribe.values import Label, Outcome, Record
 
@@ -207,10 +208,8 @@ def _misfits(error: ValidationError, lines: Mapping[str, int]) -> Iterator[str]:
 
 
 def _placed(field: str, message: str, lines: Mapping[str, int]) -> str:
-    path = field
-    while path and path not in lines:
-        path = path.rpartition(".")[0]
-    return f"{f'line {lines[path]}, ' if path else ''}{field}: {message}"
+    line = line_of(field, lines)
+    return f"{f'line {line}, ' if line is not None else ''}{field}: {message}"
 
 
 def _contradictions(written: _Suite, policy: Policy, lines: Mapping[str, int]) -> Iterator[str]:

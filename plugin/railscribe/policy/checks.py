@@ -5,19 +5,34 @@ The rules are those of :mod:`railscribe.policy.document`; this module finds ever
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from railscribe.policy.families import HIGHEST_FOR_MINOR, Families
+from railscribe.policy import fields
+from railscribe.policy.families import DEEPEST, HIGHEST_FOR_MINOR, Families
 from railscribe.policy.fields import nearest
 from railscribe.policy.schema import Document, DocumentCategory, DocumentReasoning, DocumentSides
 from railscribe.reasoning import ReasoningFor
-from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, names_sexual_minor
+from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, lets_sexual_minor_pass, names_sexual_minor
 from railscribe.values import SEVERITY, Action
 
 _MINOR_BLOCKS = f"this is {SEXUAL_MINOR!r}, which always blocks, under any name; leave minors out of it"
+_MINOR_PASSES = f"reads as if something of {SEXUAL_MINOR!r} could pass; forbid it plainly, or leave it out"
+_MANY_UNKNOWN = 20
+"""Unknown names for which what is near is looked for, which takes long among thousands."""
+
+
+class Kind(Enum):
+    """What sort of mistake a problem is, where that matters to somebody."""
+
+    OTHER = "other"
+    COMMA = fields.COMMA
+    NOT_BUILTIN = "not built-in"
+    TWICE = fields.TWICE
 
 
 class Problem(NamedTuple):
@@ -25,10 +40,11 @@ class Problem(NamedTuple):
 
     field: str
     message: str
+    kind: Kind = Kind.OTHER
 
 
 def problems(document: Mapping[str, Any]) -> tuple[Document | None, list[Problem]]:
-    """Return *document* as read, where its fields could be, and everything that is wrong with it."""
+    """Return *document* as read, and what its fields contradict; or ``None``, and what is wrong with single ones."""
     try:
         read = Document.model_validate(dict(document))
     except ValidationError as error:
@@ -46,7 +62,8 @@ def _misfits(error: ValidationError) -> Iterator[Problem]:
             message = "must be text; put it in quotes"  # YAML reads 1.10 as 1.1 and no as false
         elif problem["type"] == "missing":
             message = "is missing"
-        yield Problem(".".join(str(part) for part in loc), message)
+        kind = Kind(problem["type"]) if problem["type"] in (fields.COMMA, fields.TWICE) else Kind.OTHER
+        yield Problem(".".join(str(part) for part in loc), message, kind)
 
 
 def _fields_beside(loc: tuple[int | str, ...]) -> Iterable[str]:
@@ -63,34 +80,43 @@ def _check_categories(document: Document) -> Iterator[Problem]:
     for number, category in enumerate(document.categories):
         field, folded = f"categories.{number}.name", category.name.casefold()
         if folded in seen:
-            yield Problem(field, f"{category.name!r} is listed twice")
+            yield Problem(field, f"{category.name!r} is listed twice", Kind.TWICE)
         seen.add(folded)
         if builtin.get(folded, category.name) != category.name:
-            yield Problem(field, f"write the built-in category as {builtin[folded]!r}")
+            yield Problem(field, f"write the built-in category as {builtin[folded]!r}", Kind.NOT_BUILTIN)
 
 
 def _check_suppressed(document: Document) -> Iterator[Problem]:
     if document.suppressed and not document.builtin:
         yield Problem("suppressed", "with builtin: false there is no built-in category to take out")
+    listed, seen = {category.name for category in document.categories}, set[str]()
     for number, name in enumerate(document.suppressed):
         field = f"suppressed.{number}"
         if names_sexual_minor(name):
             yield Problem(field, f"{SEXUAL_MINOR!r} cannot be suppressed by any policy")
         elif name not in BUILTIN_CATEGORIES:
-            yield Problem(field, f"{name!r} is no built-in category{nearest(name, BUILTIN_CATEGORIES)}")
-        elif name in {category.name for category in document.categories}:
+            message = f"{name!r} is no built-in category{nearest(name, BUILTIN_CATEGORIES)}"
+            yield Problem(field, message, Kind.NOT_BUILTIN)
+        elif name in listed:
             yield Problem(field, f"{name!r} is also listed under categories")
-        elif name in document.suppressed[:number]:
-            yield Problem(field, f"{name!r} is listed twice")
+        elif name in seen:
+            yield Problem(field, f"{name!r} is listed twice", Kind.TWICE)
+        seen.add(name)
 
 
 def _check_minor(document: Document) -> Iterator[Problem]:
     for number, category in enumerate(document.categories):
         if category.name == SEXUAL_MINOR and category.definition:
             yield Problem(f"categories.{number}.definition", f"{SEXUAL_MINOR!r} keeps its own definition")
+        elif lets_sexual_minor_pass(f"{category.name}: {category.definition or ''}"):
+            part = "definition" if category.definition else "name"
+            yield Problem(f"categories.{number}.{part}", _MINOR_PASSES)
         weaker = category.action not in (None, Action.BLOCK)
         if weaker and names_sexual_minor(f"{category.name}: {category.definition}"):
             yield Problem(f"categories.{number}.action", _MINOR_BLOCKS)
+    for number, clause in enumerate(document.disallowed):
+        if lets_sexual_minor_pass(clause):
+            yield Problem(f"disallowed.{number}", _MINOR_PASSES)
     permissive = {f"allowed.{number}": clause for number, clause in enumerate(document.allowed)}
     for field, text in {"description": document.description, **permissive}.items():
         if names_sexual_minor(text):
@@ -101,17 +127,24 @@ def _check_minor(document: Document) -> Iterator[Problem]:
 
 def _check_families(document: Document) -> Iterator[Problem]:
     families = Families.of(document)
+    names, unknown, deep = set(families.names), 0, 0
     for number, category in enumerate(document.categories):
         field, parent = f"categories.{number}", category.parent
         line = families.ancestors(category.name)
-        if parent is not None and parent not in families.names:
-            yield Problem(
-                f"{field}.parent",
-                f"{parent!r} is no category of this policy{nearest(parent, families.names)}",
-            )
+        if parent is not None and parent not in names:
+            unknown += 1
+            near = nearest(parent, families.names) if unknown <= _MANY_UNKNOWN else ""
+            yield Problem(f"{field}.parent", f"{parent!r} is no category of this policy{near}")
         elif category.name in line:
             round_ = ", ".join(map(repr, (category.name, *line)))
             yield Problem(f"{field}.parent", f"leads back to the category itself: {round_}")
+        elif families.too_deep(category.name):
+            deep += 1
+            if deep == 1 or (parent is not None and not families.too_deep(parent)):
+                message = (
+                    f"has more than {DEEPEST} parents above it, one above the other; give it a nearer one"
+                )
+                yield Problem(f"{field}.parent", message)
         elif parent is not None:
             yield from _softened(category, parent, families, field)
 
@@ -161,12 +194,17 @@ def _check_mode(document: Document) -> Iterator[Problem]:
 def _check_substance(document: Document) -> Iterator[Problem]:
     if document.unlisted_action is Action.ALLOW:
         yield Problem("unlisted_action", "may be block or flag; an unsafe verdict is not allowed unnamed")
-    kept = set(BUILTIN_CATEGORIES) - {SEXUAL_MINOR, *document.suppressed} if document.builtin else set()
-    if not (kept or document.categories or document.disallowed):
+    families = Families.of(document)
+    own = [name for name in families.names if name != SEXUAL_MINOR]
+    if not (own or any(map(_says_something, document.disallowed))):
         yield Problem("", "the policy forbids nothing: give it categories or disallowed behaviours")
-    acting = any(category.action not in (None, Action.ALLOW) for category in document.categories)
-    if document.action is Action.ALLOW and not (acting or document.disallowed):
-        yield Problem("action", "allow leaves every category without effect; block or flag at least one")
+    elif not document.disallowed and all(families.action(name) is Action.ALLOW for name in own):
+        field = "action" if document.action is Action.ALLOW else "categories"
+        yield Problem(field, "allow leaves every category without effect; block or flag at least one")
+
+
+def _says_something(clause: str) -> bool:
+    return any(unicodedata.category(char)[0] in "LNS" for char in clause)
 
 
 def _check_reasoning(document: Document) -> Iterator[Problem]:

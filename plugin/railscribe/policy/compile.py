@@ -22,7 +22,7 @@ from railscribe.policy.colang.reach import Walker
 from railscribe.policy.colang.reading import read_colang, version_of
 from railscribe.policy.compiled import Allowance, Compiled
 from railscribe.policy.diagnostics import Clause, Diagnostic, Severity, Source
-from railscribe.policy.document import Policy, parse_policy
+from railscribe.policy.document import MAX_BYTES, Policy, parse_policy
 from railscribe.policy.draft import Draft
 from railscribe.policy.from_document import add_document, is_document
 from railscribe.policy.gathered import Gathered
@@ -35,7 +35,6 @@ from railscribe.policy.nemo.words import add_words
 from railscribe.policy.writing import written
 from railscribe.taxonomy import SEXUAL_MINOR, names_sexual_minor
 
-_MAX_BYTES = 256 * 1024
 _LONGEST_DESCRIPTION = 1_000
 _GENERIC_REFUSAL = re.compile(r"^(?:refuse to respond|refuse|deny|inform cannot answer|refuse to answer)$")
 
@@ -243,9 +242,9 @@ def _result(
         refused_intents=draft.refused_intents,
     )
     size = len(written(compiled).encode()) if policy else 0
-    if size <= _MAX_BYTES:
+    if size <= MAX_BYTES:
         return compiled
-    message = f"the policy has {size} bytes, more than the {_MAX_BYTES} that are read back"
+    message = f"the policy has {size} bytes, more than the {MAX_BYTES} that are read back"
     hint = "No model reads that much with care: compile parts of it, or join intents that mean the same."
     large = Diagnostic(code="C005", severity=Severity.ERROR, message=message, hint=hint)
     return replace(compiled, diagnostics=(*diagnostics, large))

@@ -11,9 +11,17 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
+
+
+def line_of(field: str, lines: Mapping[str, int]) -> int | None:
+    """Return the line of *field*, a dotted path, or of the innermost part around it that has one in *lines*."""
+    while field and field not in lines:
+        field = field.rpartition(".")[0]
+    return lines.get(field)
 
 
 class Severity(str, Enum):

@@ -8,7 +8,8 @@ Rules
    built-in under ``categories`` restates it with a definition or an action of its own.
 3. ``Sexual (minor)`` is always in, always blocks, and can be neither suppressed, allowed, redefined nor
    softened, under whatever name, by no action, threshold or parent.
-4. A policy that would tell the model nothing, or act on nothing, does not compile.
+4. A policy that would tell the model nothing, or act on nothing, does not compile. What no document may say, no
+   policy built or changed in code may either.
 5. The digest is that of the canonical document: every field, defaults filled in, sorted keys, no white space.
    A field that came later counts only where it is set, so that no older document changes its digest.
    What a category inherits is filled in as if it were written.
@@ -20,19 +21,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from railscribe.errors import PolicyError
-from railscribe.policy.checks import problems
+from railscribe.policy.checks import Problem, problems
+from railscribe.policy.diagnostics import line_of
 from railscribe.policy.families import HIGHEST_FOR_MINOR, Families
 from railscribe.policy.schema import Document
 from railscribe.reasoning import Band, ReasoningPlan
 from railscribe.taxonomy import SEXUAL_MINOR, SEXUAL_MINOR_DEFINITION, names_sexual_minor
-from railscribe.values import Action, Direction, Side
+from railscribe.values import Action, Direction, Side, Stage
 
-_ADDED = ("reasoning", "review_band", "threshold", "languages", "applies_to", "refusals")
+_APPLIES = {
+    Direction.INPUT: "input",
+    Direction.RETRIEVAL: "input",
+    Direction.OUTPUT: "output",
+    Direction.TOOL_OUTPUT: "tools",
+    Direction.TOOL_INPUT: "tools",
+}
+MAX_BYTES = 256 * 1024
+"""How large a policy may be, written down. No model reads so much with care."""
+_ADDED = ("reasoning", "review_band", "threshold", "languages", "applies_to", "refusals", "wait_for")
 _ADDED_TO_CATEGORIES = ("parent", "threshold", "examples", "refusals")
 
 ByLanguage = tuple[tuple[str, str], ...]
@@ -81,11 +92,13 @@ class Policy:
     """The score from which a side counts as unsafe; ``None`` goes by the model's label."""
     languages: tuple[str, ...] = ()
     applies_to: tuple[str, ...] | None = None
-    """Of input, output and tools; ``None``: input and output."""
+    """Of input, output and tools; ``None``: all of them."""
     refusals: ByLanguage = ()
+    wait_for: Stage | None = None
+    """How safe a record must be before its decision is released; ``None`` leaves it to rail and settings."""
 
     def __post_init__(self) -> None:
-        # Rule 3 holds for a policy built or changed in code as well.
+        # What holds for a document holds for a policy built or changed in code as well, rule 3 above all.
         floor = self.category(SEXUAL_MINOR)
         if (
             floor is None
@@ -93,6 +106,11 @@ class Policy:
             or (floor.threshold or 0.0) > HIGHEST_FOR_MINOR
         ):
             raise PolicyError(f"{SEXUAL_MINOR!r} belongs to every policy, as it is defined, and blocks.")
+        read, found = problems(_as_document(self))
+        if read is not None and set(Families.of(read).names) != {each.name for each in self.categories}:
+            found.append(Problem("categories", "are not those that builtin and suppressed leave"))
+        if found:
+            raise PolicyError("No policy can say this:\n" + _told(found, {}))
 
     def canonical(self) -> str:
         """Return the document as canonical JSON (rule 5)."""
@@ -107,15 +125,15 @@ class Policy:
 
     def sides(self, direction: Direction) -> tuple[Side, ...]:
         """Return the sides a rail in *direction* decides on."""
-        return self.input_sides if direction is Direction.INPUT else self.output_sides
+        return self.input_sides if direction.to_the_model else self.output_sides
 
     def category(self, name: str) -> PolicyCategory | None:
         """Return the category called *name*."""
         return next((category for category in self.categories if category.name == name), None)
 
     def applies(self, direction: Direction) -> bool:
-        """Return whether a rail in *direction* may decide by this policy."""
-        return self.applies_to is None or direction.value in self.applies_to
+        """Return whether a rail in *direction* may decide by this policy; retrieved text counts as input."""
+        return self.applies_to is None or _APPLIES[direction] in self.applies_to
 
     @property
     def scores_categories(self) -> bool:
@@ -146,20 +164,23 @@ def parse_policy(document: Mapping[str, Any], *, lines: Mapping[str, int] | None
     *lines* tells where each field stands, by its dotted path ("categories.0.name"), for the messages.
 
     Raises:
-        PolicyError: with every problem in one message, a line each, with its field.
+        PolicyError: with every field that cannot be read in one message, a line each; or, where all can be, with
+            everything that they contradict.
     """
     read, found = problems(document)
     if read is None or found:
-        raise PolicyError("\n".join(_place(field, lines or {}) + message for field, message in found))
+        raise PolicyError(_told(found, lines or {}))
     return _freeze(read)
+
+
+def _told(found: Iterable[Problem], lines: Mapping[str, int]) -> str:
+    return "\n".join(_place(problem.field, lines) + problem.message for problem in found)
 
 
 def _place(field: str, lines: Mapping[str, int]) -> str:
     """Return *field* with the line of its innermost part that has one."""
-    path = field
-    while path and path not in lines:
-        path = path.rpartition(".")[0]
-    where = f"line {lines[path]}, {field}" if path else field
+    line = line_of(field, lines)
+    where = f"line {line}, {field}" if line is not None else field
     return f"{where}: " if where else ""
 
 
@@ -185,7 +206,20 @@ def _freeze(document: Document) -> Policy:
         languages=tuple(sorted(document.languages)),
         applies_to=None if document.applies_to is None else tuple(sorted(set(document.applies_to))),
         refusals=_by_language(document.refusals),
+        wait_for=document.wait_for,
     )
+
+
+def _as_document(policy: Policy) -> dict[str, Any]:
+    """Return *policy* as a document that says the same, with what is inherited written out."""
+    said: dict[str, Any] = json.loads(policy.canonical())
+    said["sides"] = {"input": said.pop("input_sides"), "output": said.pop("output_sides")}
+    for category in said["categories"]:
+        if category["name"] == SEXUAL_MINOR:
+            category["definition"] = None  # its own, which no document gives
+    if policy.reasoning is not None:
+        said["reasoning"]["for"] = said["reasoning"].pop("applies_to")
+    return said
 
 
 def _category(name: str, families: Families) -> PolicyCategory:

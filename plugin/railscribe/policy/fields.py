@@ -12,11 +12,17 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from railscribe.nemotron.neutralise import neutralise
 
 _SLUG = r"[a-z0-9][a-z0-9._-]{0,99}"
+COMMA, TWICE = "comma", "twice"
+"""Kinds of what is wrong with a value, beside pydantic's own."""
 _BREAKS = {"Cc", "Zl", "Zp"}
+_UNSEEN = {"Cf", "Mn", "Me", "Zs"}
+_FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and a symbol that look like nothing."""
 ISO_639_1 = frozenset(
     (  # noqa: SIM905 - a list of them takes a page
         "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee "
@@ -33,6 +39,8 @@ ISO_639_1 = frozenset(
 def _plain(text: str) -> str:
     if any(unicodedata.category(char) in _BREAKS for char in text):
         raise ValueError("must be one line, without tabs (in YAML, fold a long one with '>')")
+    if all(unicodedata.category(char) in _UNSEEN or char in _FILLERS for char in text):
+        raise ValueError("holds nothing that can be seen")
     markers = neutralise(text).markers
     if markers:
         raise ValueError(f"reads as structure of the model's template ({', '.join(markers)}); reword it")
@@ -48,7 +56,7 @@ def _slug(name: str) -> str:
 def _speakable(name: str) -> str:
     # The model answers with a comma-separated list.
     if "," in name:
-        raise ValueError("a category name holds no comma: the model separates names by it")
+        raise PydanticCustomError(COMMA, "a category name holds no comma: the model separates names by it")
     return name
 
 
@@ -70,7 +78,7 @@ def _encodable(text: str) -> str:
 def _unrepeated(codes: list[str]) -> list[str]:
     twice = {code for code in codes if codes.count(code) > 1}
     if twice:
-        raise ValueError(f"{', '.join(sorted(twice))} is listed twice")
+        raise PydanticCustomError(TWICE, "{codes} is listed twice", {"codes": ", ".join(sorted(twice))})
     return codes
 
 

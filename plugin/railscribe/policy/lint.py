@@ -4,42 +4,49 @@ Rules
 
 1. Errors are what cannot work; warnings what a small guard model is known to get wrong; notes what is worth knowing.
 2. A document that does not read as a policy is linted as far as it goes: each breach is an error with its line.
+   What is too large to be read is not linted at all.
 3. The evidence behind a rule stands in its docstring, what to write instead in its hint. Nothing is changed.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from railscribe.errors import PolicyError
-from railscribe.policy.checks import problems
-from railscribe.policy.diagnostics import Diagnostic, Severity
-from railscribe.policy.document import Policy, parse_policy
+from railscribe.policy.checks import Kind, problems
+from railscribe.policy.diagnostics import Diagnostic, Severity, line_of
+from railscribe.policy.document import MAX_BYTES, Policy, parse_policy
 from railscribe.policy.fields import nearest
+from railscribe.policy.phrasing import (
+    category_number,
+    gives_examples,
+    has_exception,
+    has_several_sentences,
+    negates_twice,
+)
 from railscribe.policy.render import render
-from railscribe.policy.wording import count_words, near_duplicates, share, stems
+from railscribe.policy.wording import count_words, near_duplicates, same_words, share, stems, turns, weight
 from railscribe.taxonomy import ANNOUNCED_LANGUAGES, BUILTIN_CATEGORIES
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 _MANY_WORDS = 40
 _MANY_CATEGORIES = 100
+_BREACHES = {Kind.OTHER: "L001", Kind.COMMA: "L002", Kind.NOT_BUILTIN: "L003", Kind.TWICE: "L004"}
 _ROOM_FOR_EXCHANGE = 0.5
 """Share of the context that a policy should leave."""
-_NUMBER = re.compile(r"^S\s?\d{1,2}\b|\bS\s?\d{1,2}(?=\s*[:.)\-\N{EN DASH}])")
-_EXAMPLE = re.compile(
-    r"\b(?:such as|for example|for instance|e\.\s?g\.|like\s+[\"'\N{LEFT DOUBLE QUOTATION MARK}])|"
-    r"[\"\N{LEFT DOUBLE QUOTATION MARK}][^\"\N{RIGHT DOUBLE QUOTATION MARK}]{3,}[\"\N{RIGHT DOUBLE QUOTATION MARK}]",
-    re.IGNORECASE,
+_BUILTIN = {frozenset(stems(name)): name for name in BUILTIN_CATEGORIES}
+_FILLING = frozenset(
+    stems(
+        "all anybody anything anyone chat chatting content conversation discuss discussing discussion everything "
+        "general kind material matter mention mentioning question request "
+        "speak speaking talk talking text topic write writing"
+    )
 )
-_EXCEPTION = re.compile(
-    r"\b(?:unless|except(?:ing| for)?|apart from|other than|but not|excluding)\b", re.IGNORECASE
-)
-_NEGATION = re.compile(r"\b(?:not|never|no|don't|without|cannot|can't)\b", re.IGNORECASE)
-_SENTENCE = re.compile(r"[.!?]\s+\S")
+"""Words that make an allowed clause no narrower."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +83,9 @@ def lint(
     *lines* tells where each field stands, by its dotted path; *reader* what will read it, where that is known.
     """
     told = _Teller(lines or {}, file)
+    large = list(_too_large(document, told))
+    if large:
+        return large
     try:
         policy = parse_policy(document)
     except PolicyError:
@@ -98,30 +108,37 @@ class _Teller:
     def __call__(
         self, code: str, severity: Severity, field: str, message: str, hint: str | None = None
     ) -> Diagnostic:
-        where = field
-        while where and where not in self._lines:
-            where = where.rpartition(".")[0]
         return Diagnostic(
             code=code,
             severity=severity,
             message=f"{field}: {message}" if field else message,
             file=self._file,
-            line=self._lines.get(where),
+            line=line_of(field, self._lines),
             hint=hint,
+        )
+
+
+def _too_large(document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
+    """L024: what is larger than a policy file may be is not looked at any further."""
+    try:
+        written = json.dumps(document, ensure_ascii=False, default=str, skipkeys=True)
+    except (RecursionError, ValueError):  # nested without end
+        written = " " * (MAX_BYTES + 1)
+    size = len(written.encode(errors="surrogatepass"))
+    if size > MAX_BYTES:
+        yield told(
+            "L024",
+            ERROR,
+            "",
+            f"the policy is larger than the {MAX_BYTES} bytes that are read",
+            "No model reads that much with care: split it by rail.",
         )
 
 
 def _broken(document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
     """L001 to L004: what the document's own rules refuse (docs/policy-document.md)."""
-    for field, message in problems(document)[1]:
-        code = "L001"
-        if "holds no comma" in message:
-            code = "L002"
-        elif "no built-in category" in message or "write the built-in category as" in message:
-            code = "L003"
-        elif "listed twice" in message:
-            code = "L004"
-        yield told(code, ERROR, field, message)
+    for problem in problems(document)[1]:
+        yield told(_BREACHES[problem.kind], ERROR, problem.field, problem.message)
 
 
 def _categories(document: Mapping[str, Any]) -> list[_Said]:
@@ -166,19 +183,15 @@ def _near_duplicates(policy: Policy, document: Mapping[str, Any], told: _Teller)
     own = {each.text.casefold() for each in lists[0]}
     for each in lists[0]:
         if each.text not in BUILTIN_CATEGORIES:
-            like = [name for name in BUILTIN_CATEGORIES if set(stems(name)) == set(stems(each.text))]
-            if like and like[0].casefold() not in own:
-                yield told(
-                    "L005", WARNING, each.field, f"nearly the built-in {like[0]!r}", f"Write {like[0]!r}."
-                )
+            like = _BUILTIN.get(frozenset(stems(each.text)))
+            if like is not None and like.casefold() not in own:
+                yield told("L005", WARNING, each.field, f"nearly the built-in {like!r}", f"Write {like!r}.")
 
 
 def _misspelt_builtin(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
     """L006: a name that is almost a built-in one is a category of its own, which the model does not know."""
     for each in _categories(document):
-        if each.text in BUILTIN_CATEGORIES or any(
-            set(stems(name)) == set(stems(each.text)) for name in BUILTIN_CATEGORIES
-        ):
+        if frozenset(stems(each.text)) in _BUILTIN:
             continue
         close = difflib.get_close_matches(each.text, BUILTIN_CATEGORIES, n=1, cutoff=0.85)
         if close:
@@ -193,13 +206,13 @@ def _misspelt_builtin(policy: Policy, document: Mapping[str, Any], told: _Teller
 def _numbers(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
     """L007: S-numbers mean other categories on other models, and this one answers with names (docs/contract.md)."""
     for each in _read(document):
-        number = _NUMBER.search(each.text)
+        number = category_number(each.text)
         if number:
             yield told(
                 "L007",
                 WARNING,
                 each.field,
-                f"{number[0]!r} is a category number of some model",
+                f"{number!r} is a category number of some model",
                 "Write the name alone.",
             )
 
@@ -209,10 +222,10 @@ def _risky(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterat
 
     Recorded from the 4B, and plainer still with the embedded guard (docs/policies.md).
     """
-    allowed = _clauses(document, "allowed")
+    allowed = [(other.text, frozenset(stems(other.text))) for other in _clauses(document, "allowed")]
     for clause in _clauses(document, "disallowed"):
-        words = stems(clause.text)
-        if 0 < len(words) < 3:
+        words = frozenset(stems(clause.text))
+        if words and weight(clause.text) < 3:
             yield told(
                 "L008",
                 WARNING,
@@ -221,18 +234,14 @@ def _risky(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterat
                 "Say who does what: 'Instructions for ...', 'Asking for ...'.",
             )
             continue
-        for other in allowed:
-            shared = sorted(set(words) & set(stems(other.text)))
-            if (
-                len(shared) >= 2
-                and len(shared) * 2 >= len(set(words))
-                and share(clause.text, other.text) < 0.8
-            ):
+        for other, its_words in allowed:
+            shared = sorted(words & its_words)
+            if len(shared) >= 2 and 0.5 <= share(words, its_words) < 0.8:
                 yield told(
                     "L009",
                     WARNING,
                     clause.field,
-                    f"shares {', '.join(repr(word) for word in shared)} with what is allowed ({other.text!r})",
+                    f"shares {', '.join(repr(word) for word in shared)} with what is allowed ({other!r})",
                     "Keep the risky words under allowed alone and say the forbidden act in others.",
                 )
 
@@ -241,26 +250,34 @@ def _contradictions(policy: Policy, document: Mapping[str, Any], told: _Teller) 
     """L010: what is both allowed and not is decided by chance."""
     allowed, disallowed = _clauses(document, "allowed"), _clauses(document, "disallowed")
     both = [*disallowed, *allowed]
-    for first, second in near_duplicates([each.text for each in both]):
-        if first < len(disallowed) <= second:
-            same = set(stems(both[first].text)) == set(stems(both[second].text))
-            yield told(
-                "L010",
-                ERROR if same else WARNING,
-                both[second].field,
-                f"allows {'' if same else 'nearly '}what {both[first].field} forbids ({both[first].text!r})",
-                "Take one out, or say in plain words where the line runs.",
-            )
+    for first, second in near_duplicates([each.text for each in both], among=len(disallowed)):
+        same = same_words(both[first].text, both[second].text)
+        yield told(
+            "L010",
+            ERROR if same else WARNING,
+            both[second].field,
+            f"allows {'' if same else 'nearly '}what {both[first].field} forbids ({both[first].text!r})",
+            "Take one out, or say in plain words where the line runs.",
+        )
 
 
 def _swallowed(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
     """L011: an allowed clause as wide as a category leaves nothing of it."""
-    listed = document.get("categories", [])
+    listed = [
+        (
+            str(category["name"]),
+            str(category.get("definition") or ""),
+            frozenset(stems(str(category["name"]))),
+            frozenset(stems(str(category.get("definition") or ""))),
+        )
+        for category in document.get("categories", [])
+    ]
     for clause in _clauses(document, "allowed"):
-        for category in listed:
-            name, definition = str(category["name"]), str(category.get("definition") or "")
-            wide = len(stems(clause.text)) <= len(stems(name)) + 2 and share(name, clause.text) == 1.0
-            if wide or (len(stems(definition)) > 2 and share(definition, clause.text) >= 0.8):
+        said, turned = frozenset(stems(clause.text)), turns(clause.text)
+        for name, definition, named, defined in listed:
+            wide = share(named, said) == 1.0 and said - named <= _FILLING
+            defines = len(defined) > 2 and share(defined, said) >= 0.8 and len(said - defined) <= 2
+            if wide or (defines and turned == turns(definition)):
                 yield told(
                     "L011",
                     WARNING,
@@ -273,7 +290,7 @@ def _swallowed(policy: Policy, document: Mapping[str, Any], told: _Teller) -> It
 def _examples(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterator[Diagnostic]:
     """L012: the model echoes examples that it reads, as categories and in traces (docs/contract.md)."""
     for each in _read(document):
-        if _EXAMPLE.search(each.text):
+        if gives_examples(each.text):
             yield told(
                 "L012",
                 WARNING,
@@ -294,10 +311,10 @@ def _shape(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterat
                 f"is longer than {_MANY_WORDS} words",
                 "One idea a clause; make two of it.",
             )
-        elif _SENTENCE.search(each.text):
+        elif has_several_sentences(each.text):
             yield told("L014", WARNING, each.field, "holds more than one sentence", "One idea a clause.")
         if each.field.startswith(("disallowed", "categories")):
-            if _EXCEPTION.search(each.text):
+            if has_exception(each.text):
                 yield told(
                     "L015",
                     WARNING,
@@ -305,7 +322,7 @@ def _shape(policy: Policy, document: Mapping[str, Any], told: _Teller) -> Iterat
                     "forbids with an exception, which a small model does not keep apart",
                     "Put the exception under allowed.",
                 )
-            elif len(_NEGATION.findall(each.text)) > 1:
+            elif negates_twice(each.text):
                 yield told(
                     "L016",
                     WARNING,
@@ -339,6 +356,8 @@ def _languages(policy: Policy, document: Mapping[str, Any], told: _Teller) -> It
     """L019: languages beyond those that the model's card and its announcement name were not trained."""
     listed = [(f"languages.{at}", code) for at, code in enumerate(document.get("languages", []))]
     listed += [(f"refusals.{code}", code) for code in document.get("refusals", {})]
+    for at, category in enumerate(document.get("categories", [])):
+        listed += [(f"categories.{at}.refusals.{code}", code) for code in category.get("refusals", {})]
     for field, code in listed:
         if code not in ANNOUNCED_LANGUAGES:
             yield told(

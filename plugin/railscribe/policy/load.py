@@ -22,12 +22,11 @@ from yaml.constructor import ConstructorError
 from railscribe.errors import PolicyError
 from railscribe.policy.cases import Suite, parse_suite
 from railscribe.policy.diagnostics import Clause, Source
-from railscribe.policy.document import Policy, parse_policy
+from railscribe.policy.document import MAX_BYTES, Policy, parse_policy
 from railscribe.policy.lint import lint
 from railscribe.policy.registration import Registration, SourceFile, document_clauses
 from railscribe.policy.writing import allowances, origins
 
-_MAX_BYTES = 256 * 1024
 _ENDINGS = {".yaml", ".yml", ".json"}
 
 
@@ -47,9 +46,8 @@ def load_policy(name_or_path: str) -> Policy:
     ready = ready_policies()
     if name_or_path in ready:
         return _read(ready[name_or_path])
-    path = Path(name_or_path)
-    if path.suffix.lower() in _ENDINGS:
-        return _read(path)
+    if _is_file_name(name_or_path):
+        return _read(Path(name_or_path))
     raise PolicyError(
         f"There is no policy called {name_or_path!r}.",
         hint=f"Give a .yaml or .json file, or a ready one: {', '.join(nearest_ready(name_or_path))}.",
@@ -58,7 +56,11 @@ def load_policy(name_or_path: str) -> Policy:
 
 def is_loadable(name_or_path: str) -> bool:
     """Whether *name_or_path* is for :func:`load_policy`: a ready policy's name, or a file by its ending."""
-    return name_or_path in ready_policies() or Path(name_or_path).suffix.lower() in _ENDINGS
+    return name_or_path in ready_policies() or _is_file_name(name_or_path)
+
+
+def _is_file_name(name_or_path: str) -> bool:
+    return Path(name_or_path).suffix.lower() in _ENDINGS
 
 
 def load_registration(name_or_path: str) -> Registration:
@@ -106,7 +108,7 @@ def load_cases(name_or_path: str, *, policy: str | None = None) -> Suite:
     """
     ready = ready_cases()
     path = ready.get(name_or_path, Path(name_or_path))
-    if name_or_path not in ready and path.suffix.lower() not in _ENDINGS:
+    if not (name_or_path in ready or _is_file_name(name_or_path)):
         raise PolicyError(
             f"There are no cases for {name_or_path!r}.",
             hint=f"Give a .yaml file of cases, or a ready policy that has some: {', '.join(ready) or 'none has'}.",
@@ -145,13 +147,21 @@ def policy_documents(path: Path) -> dict[str, dict[str, Any]]:
         ) from error
 
 
-def read_document(path: Path) -> tuple[Any, dict[str, int]]:
+def read_document(path: Path, *, of_policy: bool = False) -> tuple[Any, dict[str, int]]:
     """Return what the YAML or JSON file *path* says, and the line of each field by its dotted path ("cases.0.name").
 
     Raises:
-        PolicyError: it cannot be read, is no UTF-8, or is no YAML or JSON as this module takes it.
+        PolicyError: it cannot be read, is no UTF-8, is no YAML or JSON as this module takes it, or is too large
+            *of_policy*.
     """
+    if of_policy and path.is_file():
+        _check_size(path, path.stat().st_size)
     return _parse(path, _text(path))
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > MAX_BYTES:
+        raise PolicyError(f"The policy file {path} is larger than {MAX_BYTES} bytes.")
 
 
 def _text(path: Path) -> str:
@@ -169,8 +179,7 @@ def _read(path: Path) -> Policy:
     except (OSError, ValueError) as error:
         hint = f"Ready policies have no ending: {', '.join(ready_policies())}."
         raise PolicyError(f"Cannot read the policy file {path}: {_reason(error)}.", hint=hint) from error
-    if found.st_size > _MAX_BYTES:
-        raise PolicyError(f"The policy file {path} is larger than {_MAX_BYTES} bytes.")
+    _check_size(path, found.st_size)
     return _read_cached(path.absolute(), found.st_mtime_ns, found.st_size)
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from railscribe.errors import PolicyError
-from railscribe.policy.diagnostics import Clause, Diagnostic, Source
+from railscribe.policy.diagnostics import Clause, Diagnostic, Source, line_of
 from railscribe.policy.document import Policy, PolicyCategory
 from railscribe.reasoning import ReasoningFor, ReasoningPlan
 from railscribe.values import Action, Reasoning, Side
@@ -70,8 +70,7 @@ def document_clauses(
     """Yield what *policy* says, each clause with its place in *document*, which it was read from."""
 
     def source(path: str) -> Source | None:
-        line = next((lines[part] for part in _upwards(path) if part in lines), None)
-        return Source(file=file, line=line, construct=path)
+        return Source(file=file, line=line_of(path, lines), construct=path)
 
     yield Clause(kind="description", text=policy.description, source=source("description"))
     written: Sequence[Any] = document.get("categories") or []
@@ -113,12 +112,6 @@ def policy_of(canonical: str) -> Policy:
             hint="Another version wrote it: register the policy's source anew, or upgrade.",
         )
     return policy
-
-
-def _upwards(path: str) -> Iterator[str]:
-    while path:
-        yield path
-        path = path.rpartition(".")[0]
 
 
 def _name(category: Any) -> str:

@@ -31,7 +31,7 @@ from railscribe.policy.fields import (
 )
 from railscribe.reasoning import Band, ReasoningFor, ReasoningPlan
 from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR
-from railscribe.values import Action, Reasoning, Side
+from railscribe.values import Action, Reasoning, Side, Stage
 
 AppliesTo = Literal["input", "output", "tools"]
 _SUPPRESSIBLE = [name for name in BUILTIN_CATEGORIES if name != SEXUAL_MINOR]
@@ -114,7 +114,7 @@ class Document(_Strict):
     applies_to: (
         Annotated[list[AppliesTo], Field(min_length=1, json_schema_extra={"uniqueItems": True})] | None
     ) = None
-    """What it may be asked about. A rail of another direction refuses. Without it: input and output."""
+    """What it may be asked about. A rail of another direction refuses. Without it: everything."""
     mode: Literal["auto", "policy", "taxonomy", "builtin"] = "auto"
     """How it travels to the model; auto takes the plainest that can carry it."""
     builtin: bool = True
@@ -143,3 +143,7 @@ class Document(_Strict):
     """Two scores: what would be allowed with one between them is flagged."""
     threshold: Share | None = None
     """The score from which a side counts as unsafe, instead of the model's label."""
+    wait_for: Annotated[Stage, Field(json_schema_extra={"enum": [stage.value for stage in Stage]})] | None = (
+        None
+    )
+    """How safe a record must be before its decision is released; without it, as the settings say."""

@@ -16,35 +16,53 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nemoguardrails import RailsConfig
 from nemoguardrails.utils import _get_flow_params, _normalize_flow_id
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from typing_extensions import Self
 
+from railscribe.admission import refuse_misfit
 from railscribe.choosing import refuse_unloadable
 from railscribe.errors import PolicyError, SettingsError
-from railscribe.guard import Guard, refuse_misfit
-from railscribe.settings import OnUndecided, Settings, load_settings
-from railscribe.values import Direction
+from railscribe.guard import Guard
+from railscribe.rollout import OnUndecided, Rollout
+from railscribe.settings import Settings, load_settings
+from railscribe.values import Direction, Stage
 
-_FLOWS = ("railscribe check input", "railscribe check output")
+
+def flow_of(direction: Direction) -> str:
+    """Return the name of the flow that checks what travels in *direction*."""
+    return f"railscribe check {direction.value.replace('_', ' ')}"
+
+
+_FLOWS = {flow_of(direction): direction for direction in Direction}
 _AWAITED = re.compile(
-    r"^\s*(?:await )?railscribe check (input|output)\b(?: *\(?\$policy\s*=\s*[\"']([^\"']+)[\"'])?",
+    r"^\s*(?:await )?railscribe check (input|output|retrieval|tool input|tool output)\b"
+    r"(?:[^\n]*?\$policy\s*=\s*[\"']([^\"']+)[\"'])?",
     re.MULTILINE,
 )
 
 
-class _Rail(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class Switches(BaseModel):
+    """What a configuration says of one rail, above its settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     on_undecided: OnUndecided | None = None
+    rollout: str | None = None
+    wait_for: Stage | None = None
 
+    @field_validator("rollout")
+    @classmethod
+    def _known_rollout(cls, value: str | None) -> str | None:
+        if value is not None:
+            Rollout.parse(value)
+        return value
 
-class _Switches(BaseModel):
-    input: _Rail = _Rail()
-    output: _Rail = _Rail()
+    def enforced(self, settings: Settings) -> Rollout:
+        """Return how far the rail's decisions are enforced."""
+        return Rollout.parse(self.rollout or settings.rollout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +70,12 @@ class Configuration:
     """The settings of one app's rails."""
 
     settings: Settings
-    on_undecided: Mapping[Direction, OnUndecided | None]
+    switches: Mapping[Direction, Switches]
     folders: tuple[Path, ...]
     gap: str | None = None
     """What the host will show unchecked, in a sentence."""
+    streams: bool = False
+    """Whether the host shows the output rail chunks of streams."""
     rails: tuple[tuple[Direction, str | None], ...] = ()
     """The rails that the configuration runs, each with the policy that it names."""
 
@@ -70,25 +90,21 @@ class Configuration:
         given = (config.custom_data or {}).get("railscribe") or {}
         if not isinstance(given, Mapping):
             raise SettingsError("custom_data: railscribe: must hold settings, such as policy: default.")
-        switches = _switches(
-            {name: given[name] for name in ("input", "output") if given.get(name) is not None}
-        )
+        names = [direction.value for direction in Direction]
+        switches = {Direction(name): _switches(name, given.get(name)) for name in names}
         folders = tuple(_folders(config.config_path))
-        fields = {name: value for name, value in given.items() if name not in ("input", "output")}
+        fields = {name: value for name, value in given.items() if name not in names}
         settings = load_settings(fields)
         by_tenant = {tenant: _resolve(name, folders) for tenant, name in settings.policy_by_tenant.items()}
         settings = settings.model_copy(
             update={"policy": _resolve(settings.policy, folders), "policy_by_tenant": by_tenant}
         )
-        on_undecided = {
-            Direction.INPUT: switches.input.on_undecided,
-            Direction.OUTPUT: switches.output.on_undecided,
-        }
         configuration = cls(
             settings=settings,
-            on_undecided=on_undecided,
+            switches=switches,
             folders=folders,
             gap=_gap(config),
+            streams=config.rails.output.streaming.enabled,
             rails=tuple(_rails(config)),
         )
         for _, name in configuration.rails:
@@ -116,15 +132,15 @@ class Configuration:
         return _resolve(str(name), self.folders)
 
 
-def _switches(given: Mapping[str, Any]) -> _Switches:
+def _switches(rail: str, given: object) -> Switches:
     try:
-        return _Switches.model_validate(given)
+        return Switches.model_validate({} if given is None else given)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
+        where = ".".join((rail, *map(str, problem["loc"])))
         raise SettingsError(
             f"custom_data: railscribe: {where}: {problem['msg']}.",
-            hint="A rail takes on_undecided: block or allow.",
+            hint="A rail takes on_undecided (block, allow), rollout (enforce, observe, 25%) and wait_for.",
         ) from None
 
 
@@ -158,9 +174,8 @@ def _resolve(name: str, folders: tuple[Path, ...]) -> str:
 
 def _rails(config: RailsConfig) -> Iterator[tuple[Direction, str | None]]:
     """Yield the rails of ours that *config* runs, with the policies they name, as NeMo itself reads them."""
-    for flow in (*config.rails.input.flows, *config.rails.output.flows):
-        if _normalize_flow_id(flow) in _FLOWS:
-            direction = _direction(_normalize_flow_id(flow))
+    for flow in _flows(config):
+        if (direction := _FLOWS.get(_normalize_flow_id(flow))) is not None:
             parameters = _get_flow_params(flow)
             if set(parameters) - {"policy"} or None in parameters.values():
                 raise PolicyError(
@@ -171,8 +186,10 @@ def _rails(config: RailsConfig) -> Iterator[tuple[Direction, str | None]]:
     if config.colang_version != "1.0":
         for flow in config.flows:
             for word, name in _AWAITED.findall(getattr(flow, "source_code", None) or ""):
-                yield _direction(word), name or None
+                yield Direction(word.replace(" ", "_")), name or None
 
 
-def _direction(flow: str) -> Direction:
-    return Direction(flow.rpartition(" ")[2])
+def _flows(config: RailsConfig) -> Iterator[str]:
+    rails = config.rails
+    for kind in (rails.input, rails.output, rails.retrieval, rails.tool_output, rails.tool_input):
+        yield from kind.flows

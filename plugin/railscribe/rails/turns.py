@@ -6,7 +6,9 @@ Rules
    the main model reads all of them: two messages in a row would carry the first one past the rail.
 2. The output rail judges the bot's message, its reasoning before it where the model gave one, with the user's
    message as context. NeMo shows reasoning to the user.
-3. A chunk of a stream is judged with the user's last message alone: the host's other channels are empty
+3. Tool calls are judged as the assistant's response to the user's turn; what tools answer and what was retrieved,
+   as content that comes in.
+4. A chunk of a stream is judged with the user's last message alone: the host's other channels are empty
    there, or still hold the previous request.
 """
 
@@ -18,7 +20,7 @@ from typing import Any
 
 from nemoguardrails.context import raw_llm_request
 
-from railscribe.parts import Turn, join_turns, read_turn
+from railscribe.parts import Turn, calls_text, join_turns, read_turn
 from railscribe.settings import Settings
 from railscribe.values import Cause, Direction, Exchange
 
@@ -34,12 +36,21 @@ class HostTurns:
     bot: tuple[object, ...] | None
 
 
-def host_turns(direction: Direction, context: Mapping[str, Any], events: Events | None) -> HostTurns:
-    """Return what is to be judged. *events* is ``None`` for a chunk of a stream (rule 3)."""
+def host_turns(
+    direction: Direction, context: Mapping[str, Any], events: Events | None, given: object = None
+) -> HostTurns:
+    """Return what is to be judged: *given*, or what the host's *context* holds.
+
+    *events* is ``None`` for a chunk of a stream (rule 4).
+    """
+    if direction in (Direction.RETRIEVAL, Direction.TOOL_INPUT):
+        return HostTurns(user=(given,), bot=None)
     last = context.get("user_message")
     user = (*_earlier_unanswered(last), last) if events is not None else (last,)
     if direction is Direction.INPUT:
         return HostTurns(user=user, bot=None)
+    if direction is Direction.TOOL_OUTPUT:
+        return HostTurns(user=user, bot=(calls_text(given),))
     return HostTurns(user=user, bot=(*_reasoning(events or ()), context.get("bot_message")))
 
 
@@ -51,6 +62,21 @@ def read_exchange(turns: HostTurns, settings: Settings) -> tuple[Exchange, Cause
     bot = _read(turns.bot, settings)
     problem = bot.problem or user.problem or (Cause.MODALITY if bot.images else None)
     return Exchange(user=user.text, response=bot.text, images=user.images + bot.images), problem
+
+
+def chunks_of(context: Mapping[str, Any], given: object = None) -> list[object]:
+    """Return what was retrieved, a chunk an item where the host says how they part."""
+    if isinstance(given, (list, tuple)):
+        return list(given)
+    together = given if given is not None else context.get("relevant_chunks")
+    apart = context.get("relevant_chunks_sep")
+    if (
+        isinstance(apart, list)
+        and isinstance(together, str)
+        and "\n".join(map(str, apart)) == together.strip()
+    ):
+        return apart
+    return [together] if together not in (None, "") else []
 
 
 def _read(parts: tuple[object, ...], settings: Settings) -> Turn:

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 from railscribe.nemotron import build_request, chat_messages, template_kwargs
 from railscribe.policy import Policy, render
+from railscribe.taxonomy import SEXUAL_MINOR
 from railscribe.training.rows import Row, target_reply
-from railscribe.values import Exchange, Flags, Label
+from railscribe.values import Action, Exchange, Flags, Label
 
 _MAX_TOKENS = 768
 _MAX_OTHERS = 5
@@ -152,7 +153,7 @@ def _as_shown(policy: Policy, rng: random.Random) -> Policy:
     """Now and then show a policy as a taxonomy, so that mode B is not met for the first time in service."""
     if (
         policy.mode == "auto"
-        and policy.categories
+        and any(each.name != SEXUAL_MINOR and each.action is not Action.ALLOW for each in policy.categories)
         and (policy.disallowed or policy.allowed)
         and rng.random() < 0.15
     ):

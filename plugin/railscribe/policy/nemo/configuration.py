@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from railscribe.policy.diagnostics import Diagnostic, Severity, Source
+from railscribe.policy.diagnostics import Diagnostic, Severity, Source, line_of
 
 SIDES = ("input", "output", "retrieval", "tool_input", "tool_output")
 _WITHOUT_WORDS = {
@@ -50,10 +50,7 @@ class YamlFile:
 
     def source(self, path: str, construct: str = "") -> Source:
         """Return the place of the field at *path*, or of the innermost part of it that has one."""
-        part = path
-        while part and part not in self.lines:
-            part = part.rpartition(".")[0]
-        return Source(file=self.name, line=self.lines.get(part), construct=construct or path)
+        return Source(file=self.name, line=line_of(path, self.lines), construct=construct or path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
