@@ -385,7 +385,7 @@ class _without_triggers:  # noqa: N801 - a context manager
                 found = connection.execute(
                     sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
                 )
-                self._taken = [(str(name), str(sql)) for name, sql in found]
+                self._taken = [(str(trigger), str(sql)) for trigger, sql in found]
                 for name, _ in self._taken:
                     connection.exec_driver_sql(f"DROP TRIGGER {name}")
 
