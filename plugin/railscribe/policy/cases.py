@@ -6,10 +6,12 @@ Rules
    the response that is decided on, as an output rail does. Only what is written down is compared: a case may ask for
    a decision alone, a side's label, a category, or all of them.
 2. ``category`` is met when any one of its names was among the verdict's; every name must be one of the policy's.
-3. A *known failure* is a case that one guard gets wrong, with the reason; it counts apart, for that guard only. That
-   it passes after all is worth a line.
+3. A *known failure* is a case that one guard gets wrong, with the reason; it counts apart, for that guard only, which
+   must be one that there is. That it passes after all is worth a line.
 4. A case that is run several times passes if it always does, and is *flaky* if it does not always end alike.
-5. Every mistake in a file is named with its line; nothing is skipped.
+5. Every mistake in a file is named with its line; nothing is skipped. A field that is there and holds nothing is a
+   mistake: its author meant something. So is a picture that is not there; one that cannot be decoded is for the
+   guard, which is undecided about it.
 """
 
 from __future__ import annotations
@@ -17,14 +19,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Self
 
 from railscribe.errors import PolicyError
 from railscribe.policy.document import Policy
+from railscribe.policy.fields import nearest
+from railscribe.settings import EngineName
 from railscribe.values import Label, Outcome, Record
+
+_GUARDS: tuple[str, ...] = get_args(EngineName)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +149,16 @@ def _differences(expected: Expected, record: Record) -> Iterator[Difference]:
 
 
 def parse_suite(
-    document: Any, *, file: str, policy: Callable[[str], Policy], lines: Mapping[str, int] | None = None
+    document: Any,
+    *,
+    file: str,
+    policy: Callable[[str], Policy],
+    is_there: Callable[[str], bool],
+    lines: Mapping[str, int] | None = None,
 ) -> Suite:
-    """Read *document*, as YAML or JSON gives it, as cases; *policy* finds the policy that it names.
+    """Read *document*, as YAML or JSON gives it, as cases.
+
+    *policy* finds the policy that it names, *is_there* tells whether a picture that a case names is there.
 
     Raises:
         PolicyError: it holds no cases; every mistake is named, with its line where *lines* tells it.
@@ -150,9 +171,11 @@ def parse_suite(
     except ValidationError as error:
         raise PolicyError("\n".join(f"{file}: {problem}" for problem in _misfits(error, lines))) from None
     under = policy(written.policy)
-    problems = list(_contradictions(written, under, lines))
+    problems = [
+        f"{file}: {_placed(field, message, lines)}" for field, message in _mistakes(written, under, is_there)
+    ]
     if problems:
-        raise PolicyError("\n".join(f"{file}: {problem}" for problem in problems))
+        raise PolicyError("\n".join(problems))
     cases = (_case(case, lines.get(f"cases.{number}")) for number, case in enumerate(written.cases))
     return Suite(file=file, policy=under, cases=tuple(cases))
 
@@ -165,11 +188,19 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _filled(value: object) -> object:
+    if value is None or value == [] or (isinstance(value, str) and not value.strip()):
+        raise ValueError("is empty; write something there, or leave the field out")
+    return value
+
+
 class _Expected(_Strict):
     user: Label | None = None
     response: Label | None = None
     category: Annotated[list[str], BeforeValidator(_listed)] = []
     decision: Outcome | None = None
+
+    _no_blank = field_validator("*", mode="before")(_filled)
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -185,7 +216,14 @@ class _Case(_Strict):
     image: str | None = None
     expect: _Expected
     reason: str | None = None
-    known_failure: dict[str, str] = {}
+    known_failure: dict[str, Annotated[str, BeforeValidator(_filled)]] = {}
+
+    _no_blank = field_validator("image", "known_failure", mode="before")(_filled)
+
+    @field_validator("response", mode="before")
+    @classmethod
+    def _written(cls, response: object) -> object:
+        return _filled(response) if response is None else response  # "" is a response without words
 
     @model_validator(mode="after")
     def _judgeable(self) -> Self:
@@ -213,17 +251,29 @@ def _placed(field: str, message: str, lines: Mapping[str, int]) -> str:
     return f"{f'line {lines[path]}, ' if path else ''}{field}: {message}"
 
 
-def _contradictions(written: _Suite, policy: Policy, lines: Mapping[str, int]) -> Iterator[str]:
-    known = {category.name for category in policy.categories}
+def _mistakes(written: _Suite, policy: Policy, is_there: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    """Yield what of *written* cannot be met, each with its field."""
     seen: set[str] = set()
     for number, case in enumerate(written.cases):
+        field = f"cases.{number}"
         if case.name in seen:
-            yield _placed(f"cases.{number}.name", f"{case.name!r} is the name of two cases", lines)
+            yield f"{field}.name", f"{case.name!r} is the name of two cases"
         seen.add(case.name)
+        if case.image is not None and not is_there(case.image):
+            yield f"{field}.image", f"there is no file {case.image!r} beside the cases"
         for name in case.expect.category:
-            if name not in known:
-                message = f"{name!r} is no category of the policy {policy.name!r}"
-                yield _placed(f"cases.{number}.expect.category", message, lines)
+            if policy.category(name) is None:
+                near = nearest(name, [known.name for known in policy.categories])
+                yield (
+                    f"{field}.expect.category",
+                    f"{name!r} is no category of the policy {policy.name!r}{near}",
+                )
+        for name in case.known_failure:
+            if name not in _GUARDS:
+                yield (
+                    f"{field}.known_failure.{name}",
+                    f"there is no guard {name!r}; there are {', '.join(_GUARDS)}",
+                )
 
 
 def _case(written: _Case, line: int | None) -> Case:
