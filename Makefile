@@ -75,15 +75,17 @@ VLLM_PIP := .venv-vllm/bin/python -m pip --disable-pip-version-check install --p
 	@$(PIP) -e '.[all,dev]' -c constraints.txt 2>.venv/pip.log $(SHOW) || { tail -n 20 .venv/pip.log; exit 1; }
 	@touch $@
 
-# The adapter of the embedded guard, from the base, in two runs: first what is harmful and what only sounds so, then, with
-# most of the same rows again, to read a policy. Two hours on two cores that multiply bfloat16. A run that was cut off
+# The adapter of the embedded guard, from the base, in three runs: first what is harmful and what only sounds so, then, with
+# the same rows again, twice to read a policy. Three hours on two cores that multiply bfloat16. A run that was cut off
 # goes on from its last checkpoint.
 ROWS := plugin/railscribe/training/rows
-TRAIN := $(BIN)/railscribe train --policies $(ROWS)/policies.json --held-out runs/held_out/held_out.jsonl --seed 20261125
+TRAIN := $(BIN)/railscribe train $(ROWS)/*.jsonl ../shared/data/training/*.jsonl --policies $(ROWS)/policies.json
+TOPICS := $(foreach file,$(wildcard $(ROWS)/topics/*.jsonl),--topics $(file)) --epochs 1
 adapter: .venv/ready
-	$(TRAIN) $(ROWS)/*.jsonl ../shared/data/training/*.jsonl --out runs/adapter-1 --epochs 2 --steps 640
-	$(TRAIN) $(ROWS)/*.jsonl $(foreach file,$(wildcard $(ROWS)/topics/*.jsonl),--topics $(file)) --start runs/adapter-1 \
-	  --out runs/adapter --epochs 1 --topic-rounds 5 --steps 600
+	$(TRAIN) --seed 20261125 --out runs/adapter-1 --epochs 2 --steps 640 --held-out runs/held_out/held_out.jsonl
+	$(TRAIN) --seed 20261125 $(TOPICS) --topic-rounds 5 --steps 600 --start runs/adapter-1 --out runs/adapter-2 \
+	  --held-out runs/held_out/held_out.jsonl
+	$(TRAIN) --seed 20261126 $(TOPICS) --topic-rounds 10 --steps 900 --start runs/adapter-2 --out runs/adapter
 
 eval: .venv/ready
 	$(BIN)/railscribe eval runs/held_out/held_out.jsonl --adapter runs/adapter --policies $(ROWS)/policies.json

@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -384,14 +385,14 @@ class _without_triggers:  # noqa: N801 - a context manager
                 found = connection.execute(
                     sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
                 )
-                self._taken = [(str(name), str(sql)) for name, sql in found]
+                self._taken = [(str(trigger), str(sql)) for trigger, sql in found]
                 for name, _ in self._taken:
                     connection.exec_driver_sql(f"DROP TRIGGER {name}")
 
     def __exit__(self, *_: object) -> None:
         with self._engine.begin() as connection:
-            for _, sql in self._taken:
-                connection.exec_driver_sql(sql)
+            for _name, statement in self._taken:
+                connection.exec_driver_sql(statement)
 
 
 # --- asking
@@ -489,10 +490,7 @@ def measure(store: AuditStore, rounds: int) -> dict[str, list[tuple[float, float
     """Return the milliseconds of each question and view, in the order asked: the wall's, and of processors."""
     _, found = store.select("SELECT id FROM records ORDER BY checked_at DESC LIMIT 1000")
     asker = Asker([ASKED_ID, *(row[0] for row in found)])
-    asked: dict[str, Callable[[], str]] = {
-        title: (lambda sql=sql: sql)
-        for title, sql in questions().items()  # type: ignore[misc]
-    }
+    asked: dict[str, Callable[[], str]] = {title: partial(str, sql) for title, sql in questions().items()}
     took: dict[str, list[tuple[float, float]]] = {}
     server = _server(store)
     for title, make in (asked | asker.views()).items():

@@ -56,10 +56,12 @@ class Words:
     def each(self, rows: str, table: str, alias: str, condition: str) -> str:
         """From and on: for each of *rows*, those of *table* that meet *condition*, found one by one.
 
-        No planner knows how few are not summarised, and one that takes them for many reads the whole table.
+        No planner knows how few are not summarised, and one that takes them for many reads the whole table: LIMIT
+        and OFFSET keep conditions from outside away, for which SQLite would make a Bloom filter over all records.
         """
         if self.database == "sqlite":
-            return f"FROM {rows} CROSS JOIN {table} {alias} WHERE {condition}"
+            found = f"SELECT {alias}.* FROM {rows} CROSS JOIN {table} {alias} WHERE {condition} LIMIT -1"
+            return f"FROM ({found}) {alias} WHERE true"
         found = f"SELECT * FROM {table} {alias} WHERE {condition} OFFSET 0"
         return f"FROM {rows} CROSS JOIN LATERAL ({found}) {alias} WHERE true"
 
@@ -183,7 +185,8 @@ def unsummarised(words: Words) -> str:
         )
         SELECT x.at AS checked_at, x.id {left} AND x.kind = 'record'
         UNION ALL
-        SELECT r.checked_at, r.id FROM records r WHERE NOT EXISTS (SELECT 1 FROM checkpoints)"""
+        SELECT r.checked_at, r.id
+        FROM (SELECT 1 AS unchained WHERE NOT EXISTS (SELECT 1 FROM checkpoints)) n CROSS JOIN records r"""
 
 
 def waiting(words: Words) -> str:
@@ -193,9 +196,9 @@ def waiting(words: Words) -> str:
 
 def between(words: Words, first: str, last: str) -> str:
     """Return the source of the records under the checkpoints after *first*, up to *last*, both SQL."""
-    sealed = f"""(SELECT x.at, x.id
-            {words.each("segments s", "entries", "x", "x.segment_id = s.id")}
-            AND x.kind = 'record' AND s.checkpoint_number > {first} AND s.checkpoint_number <= {last}) u"""
+    chosen = f"(SELECT c.id FROM segments c WHERE c.checkpoint_number > {first} AND c.checkpoint_number <= {last}) s"
+    entries = words.each(chosen, "entries", "x", "x.segment_id = s.id")
+    sealed = f"(SELECT x.at, x.id {entries} AND x.kind = 'record') u"
     return words.each(sealed, "records", "r", "r.checked_at = u.at AND r.id = u.id")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
@@ -19,19 +19,22 @@ from railscribe.errors import (
 from railscribe.images import image_from_bytes
 from railscribe.judging import MAX_PIECES, Judgement, halves, joined, judge
 from railscribe.nemotron import parse_reply
-from railscribe.policy import load_policy, render
+from railscribe.policy import load_policy, parse_policy, render
+from railscribe.policy.decide import decide
 from railscribe.reader import PictureReader
 from railscribe.settings import Settings
 from railscribe.testing import Answer, ScriptedEngine, solid_picture
 from railscribe.values import (
     Cause,
     Completion,
+    Direction,
     Exchange,
     Flags,
     Image,
     ImageReading,
     ImageUse,
     Label,
+    Outcome,
     Piece,
     Request,
     Side,
@@ -379,11 +382,9 @@ async def test_cancelling_ends_reading() -> None:
 
 
 # What several calls say of categories.
-def said(reply: str, **scores: float) -> Piece:
+def said(reply: str, names: Sequence[str] = ("Delays", "Fares"), **scores: float) -> Piece:
     of_side = {Side.USER: dict(scores)} if scores else {}
-    verdict = parse_reply(
-        reply, response_sent=False, category_names=["Delays", "Fares"], category_scores=of_side
-    )
+    verdict = parse_reply(reply, response_sent=False, category_names=names, category_scores=of_side)
     return Piece(
         user_span=(0, 1),
         response_span=None,
@@ -402,6 +403,30 @@ def test_categories_join_by_their_highest_score() -> None:
     ).verdict
 
     assert verdict.category_scores == {Side.USER: {"Delays": 0.3, "Fares": 0.4}}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("Late Trains", "Late Trians"), ("Late Trians", "Late Trains")],
+    ids=["exact first", "near first"],
+)
+def test_a_near_name_beside_an_exact_one_decides_in_any_order(names: tuple[str, str]) -> None:
+    """What one window names nearly and another exactly is near, in one reply as well: order lets nothing pass."""
+    gentle = parse_policy(
+        {"name": "p", "version": "1", "description": "A bot for trains.", "builtin": False, "categories": [
+            {"name": "Late Trains", "definition": "talk of late trains", "action": "flag"},
+            {"name": "Fares", "definition": "talk of prices"},
+        ]}
+    )  # fmt: skip
+    known = [category.name for category in gentle.categories]
+    unsafe = "User Safety: unsafe\nSafety Categories: "
+    windows = joined([said(unsafe + name, known) for name in names]).verdict
+    one_reply = said(unsafe + ", ".join(names), known).verdict
+
+    for verdict in (windows, one_reply):
+        decision = decide(verdict, gentle, Direction.INPUT)
+        assert [(category.name, category.near) for category in verdict.categories] == [("Late Trains", True)]
+        assert (decision.outcome, decision.categories) == (Outcome.BLOCK, ("Late Trains",))
 
 
 def test_a_call_without_scores_leaves_none() -> None:

@@ -62,7 +62,8 @@ def downgrade() -> None:
 
 def _create_summaries() -> None:
     """Sums over records: no evidence, so they have no triggers. They can be thrown away and made again."""
-    number, real = sa.BigInteger(), sa.Double()
+    number: sa.BigInteger = sa.BigInteger()
+    real: sa.Double[float] = sa.Double()
     span = [sa.Column(name, sa.DateTime(timezone=True), nullable=False) for name in sums.SPAN]
     counts = [sa.Column(name, number, nullable=False) for name in sums.DECISION_SUMS]
     _create("daily_decisions", sums.DECISION_KEY, *counts, *span)

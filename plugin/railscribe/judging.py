@@ -10,9 +10,9 @@ Rules
 3. What is too long for the engine is judged in overlapping windows, halved until they fit; both sides of an
    exchange are kept beside one another as far as they go. Nothing is cut off in silence.
 4. The worst call wins, side by side: unsafe before unreadable before safe. The categories of all calls that found
-   something unsafe count, each with its highest score, and every call is a :class:`~railscribe.values.Piece` of the
-   record. That one was unreadable, or unsafe without a name, is kept beside a worse or a named one: what the
-   others say may be something that the policy lets pass.
+   something unsafe count, each with its highest score and as near where one call was near it, and every call is a
+   :class:`~railscribe.values.Piece` of the record. That one was unreadable, or unsafe without a name, is kept beside
+   a worse or a named one: what the others say may be something that the policy lets pass.
 5. What needs more than ``MAX_PIECES`` calls, or is too long although almost nothing of it is left, is undecided:
    the policy alone may fill the engine's context.
 6. Where an exchange was judged with and without thinking, the stricter decision counts, and the pieces of both are
@@ -31,12 +31,12 @@ from typing import Any
 from railscribe.engines import Engine
 from railscribe.errors import ContextLengthError, EngineError
 from railscribe.nemotron import build_request, parse_reply
+from railscribe.nemotron.names import each_once
 from railscribe.nemotron.reply import unreadable
 from railscribe.picture_words import PictureWords
 from railscribe.reader import PictureReader
 from railscribe.reasoning import judged_sides, stricter
 from railscribe.values import (
-    Category,
     CategoryScores,
     Cause,
     Completion,
@@ -192,7 +192,7 @@ def joined(
             verdict,
             user=_worst([piece.verdict.user for piece in pieces]),
             response=_worst(responses) if responses else None,
-            categories=_categories(pieces),
+            categories=each_once(category for piece in pieces for category in piece.verdict.categories),
             category_scores=_highest([piece.verdict for piece in pieces]),
             unnamed=any(_is_unnamed(piece.verdict) for piece in pieces),
             notes=tuple(dict.fromkeys(note for piece in pieces for note in piece.verdict.notes)),
@@ -245,11 +245,6 @@ def _highest(verdicts: Sequence[Verdict]) -> CategoryScores:
 def _is_unnamed(verdict: Verdict) -> bool:
     sides = [side for side in (verdict.user, verdict.response) if side is not None]
     return not verdict.categories and any(side.label is Label.UNSAFE for side in sides)
-
-
-def _categories(pieces: Sequence[Piece]) -> tuple[Category, ...]:
-    by_name = {category.name: category for piece in pieces for category in piece.verdict.categories}
-    return tuple(by_name.values())
 
 
 @dataclass(slots=True)

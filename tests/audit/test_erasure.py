@@ -290,12 +290,13 @@ def test_a_hold_that_makes_no_sense(any_store: AuditStore) -> None:
     held = holds.add(Scope(tenant="acme"), by="legal", reason="a suit")
     holds.release(held, by="legal", reason="settled")
 
-    for attempt in (
+    attempts: tuple[Callable[[], object], ...] = (
         lambda: holds.add(Scope(), by="legal", reason="all"),
         lambda: holds.release(held, by="legal", reason="again"),
         lambda: holds.release("nothing-like-it", by="legal", reason="none"),
         lambda: holds.release("", by="legal", reason="none"),
-    ):
+    )
+    for attempt in attempts:
         with pytest.raises(UsageError):
             attempt()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -18,11 +17,11 @@ needs_presidio = pytest.mark.skipif(
 
 
 @pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A module of the operator's, which can be imported."""
     made = ModuleType("operators_own")
     monkeypatch.setitem(sys.modules, "operators_own", made)
-    return made  # type: ignore[return-value]
+    return made
 
 
 def test_a_callable_of_the_operators(module: ModuleType) -> None:

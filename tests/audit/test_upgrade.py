@@ -189,7 +189,14 @@ def test_the_views_keep_their_columns(url_at_0001: str) -> None:
 
     assert schema.current(url_at_0001) == tables.HEAD
     assert after[: len(before)] == before
-    assert after[len(before) :] == ["adapter", "decoding", "piece_count", "reasoning", "rule"]
+    assert after[len(before) :] == [
+        "adapter",
+        "decoding",
+        "piece_count",
+        "reasoning",
+        "rule",
+        "content_state",
+    ]
 
 
 def columns(url: str) -> list[str]:

@@ -147,10 +147,11 @@ def test_an_untouched_database_is_ok(sealed: Path) -> None:
     """Nothing is found where nothing was done, and all that lies there was looked at."""
     report = forged(sealed, lambda connection: None)
 
-    assert (report.ok, report.failures, report.records) == (True, [], 5)
-    assert report.contents == {"intact": 38}
+    assert (report.ok, report.failures, report.records) == (True, [], 6)
+    assert (report.contents["intact"], set(report.contents)) == (38, {"intact", "erased"})
     assert set(report.entries) == {
         *("record", "late_trace", "probe", "policy_registration", "policy_move", "gap"),
+        *("review", "erasure", "hold", "hold_release", "prune"),
     }
     assert report.as_json()["completeness"]["unsealed"] == 0
 
@@ -430,7 +431,7 @@ def test_erased_content_is_no_failure(sealed: Path) -> None:
     """What was erased is counted, and what attests it still verifies."""
     report = forged(sealed, lambda connection: connection.execute("DELETE FROM contents"))
 
-    assert (report.ok, report.contents) == (True, {"erased": 38})
+    assert (report.ok, report.contents) == (True, {"erased": 47})
 
 
 def test_evidence_replaced_with_its_leaf_is_found(sealed: Path) -> None:

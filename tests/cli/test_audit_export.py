@@ -23,7 +23,7 @@ def recorded(railscribe: Run, tmp_path: Path) -> dict[str, str]:
     }
     assert railscribe("audit", "key", "new", **settings).code == 0
     assert railscribe("db", "upgrade", **settings).code == 0
-    assert railscribe("check", "Hello?", **settings).code == 12
+    assert railscribe("check", "Hello?", **settings).code == 3
     return settings
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 Run = Callable[..., Any]
+SCIENTIST = "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{MICROSCOPE}"
 POLICY = {
     "name": "chess-club",
     "version": "1",
@@ -150,12 +151,28 @@ def test_cases_are_chosen_by_name(policy_test: Run) -> None:
     assert (none.code, none.err.strip()) == (2, "railscribe: No case has a name like x*.")
 
 
+def test_a_file_that_the_choice_leaves_empty_does_not_fail(policy_test: Run, tmp_path: Path) -> None:
+    """What nobody ran is not held against a share that must pass, and what was left out is said."""
+    others = {"policy": "chess.json", "cases": [case("ending", "How do I mate with a rook?")]}
+    (tmp_path / "others.json").write_text(json.dumps(others), encoding="utf-8")
+    flags = ("others.json", "-k", "w*", "--min-pass", "1")
+    ran, as_json = policy_test(CASES, *flags), policy_test(CASES, *flags, "--json")
+
+    assert ran.code == 0, ran.out
+    assert "100% of the cases pass; -k left out 2 others" in ran.out
+    assert ran.out.endswith("others.json: none of its 1 cases is chosen by -k\n")
+    assert [(file["ok"], file["left_out"], file["pass_rate"]) for file in as_json.json()["files"]] == [
+        (True, 2, 1.0),
+        (True, 1, None),
+    ]
+
+
 def test_junit_is_what_ci_systems_read(policy_test: Run, tmp_path: Path) -> None:
-    """Failures and known failures are told apart, and no control character breaks the file."""
+    """Failures and known failures are told apart, and what XML cannot hold, and nothing else, is replaced."""
     pytest.importorskip("junitparser")
     cases = [
         CASES[0],
-        case("blunder", "I lost \u0007\u0000 [Cheating] <&>"),
+        case("blunder \u0007", f"I lost \u0007\u0000 [Cheating] <&> {SCIENTIST}"),
         case("known", "[Cheating]", known_failure={"openai_compatible": "Known."}),
     ]
     ran = policy_test(cases, "--junit", "out.xml")
@@ -164,9 +181,40 @@ def test_junit_is_what_ci_systems_read(policy_test: Run, tmp_path: Path) -> None
     assert ran.code == 1
     assert suite is not None
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
-    failure = suite.find("testcase[@name='blunder']/failure")
+    failure = suite.find("testcase[@name='blunder \ufffd']/failure")
     assert failure is not None
     assert failure.get("message") == "decision: expected allow, got block"
+    assert f"I lost \ufffd\ufffd [Cheating] <&> {SCIENTIST}" in suite.findtext("testcase/system-out", "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "failed", "skipped"),
+    [
+        ((), 1, {"blunder"}, {"known"}),
+        (("--strict",), 1, {"blunder", "healed"}, {"known"}),
+        (("--min-pass", "0.5"), 0, set(), {"blunder", "known"}),
+        (("--min-pass", "0.5", "--strict"), 1, {"healed"}, {"blunder", "known"}),
+        (("--min-pass", "0.9"), 1, {"blunder", "--min-pass 0.9"}, {"known"}),
+    ],
+)
+def test_junit_tells_the_story_of_the_exit_code(
+    policy_test: Run, tmp_path: Path, flags: tuple[str, ...], code: int, failed: set[str], skipped: set[str]
+) -> None:
+    """What --strict holds against the policy, or --min-pass does not, is so in the file as well."""
+    pytest.importorskip("junitparser")
+    cases = [
+        CASES[0],
+        case("blunder", "I lost [Cheating]"),
+        case("known", "[Cheating]", known_failure={"openai_compatible": "Known."}),
+        case("healed", "hello", known_failure={"openai_compatible": "It once did."}),
+    ]
+    ran = policy_test(cases, "--junit", "out.xml", *flags)
+
+    root = ET.parse(tmp_path / "out.xml").getroot()  # noqa: S314 - our own file
+    assert ran.code == code
+    assert {each.get("name") for each in root.findall(".//testcase[failure]")} == failed
+    assert {each.get("name") for each in root.findall(".//testcase[skipped]")} == skipped
+    assert ("fewer than the 90.0% that must" in ran.out) is ("--min-pass 0.9" in failed)
 
 
 @pytest.mark.parametrize(

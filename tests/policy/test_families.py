@@ -239,14 +239,14 @@ def test_inherited_is_the_same_as_written() -> None:
 @pytest.mark.parametrize(
     ("applies_to", "directions"),
     [
-        (None, {"input", "output"}),
-        (["input"], {"input"}),
-        (["output", "tools"], {"output"}),
-        (["tools"], set()),
+        (None, {"input", "retrieval", "output", "tool_output", "tool_input"}),
+        (["input"], {"input", "retrieval"}),
+        (["output", "tools"], {"output", "tool_output", "tool_input"}),
+        (["tools"], {"tool_output", "tool_input"}),
     ],
 )
 def test_a_policy_says_where_it_applies(applies_to: list[str] | None, directions: set[str]) -> None:
-    """Without a word to input and output; tools counts as neither."""
+    """Without a word to everything; retrieved text counts as input, calls of tools and their answers as tools."""
     policy = parsed(applies_to=applies_to)
 
     assert {direction.value for direction in Direction if policy.applies(direction)} == directions

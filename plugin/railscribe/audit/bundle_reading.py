@@ -158,7 +158,7 @@ def _load_table(raw: Any, form: Format, folder: Path, table: sa.Table, expected:
             for row in values:
                 for place in times:
                     if row[place] is not None:
-                        row[place] = time_for(row[place], on_sqlite=True)
+                        row[place] = time_for(str(row[place]), on_sqlite=True)
             raw.executemany(statement, values)
             count += len(values)
     except (ValueError, KeyError, TypeError, AttributeError, raw.Error) as error:

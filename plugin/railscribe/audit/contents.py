@@ -83,7 +83,7 @@ def opened(row: Row | None, kept: Row | None, find_key: FindKey) -> Row | None:
         return {**told, "body": None, "salt": None, "state": form.value}
     if row is None:
         return None
-    if not verify(kept["commitment"], _KEPT + row["kind"], row["salt"], row["body"]):
+    if not verify(kept["commitment"], _KEPT + kept["kind"], row["salt"], row["body"]):
         return {**told, "state": "altered"} | ({} if form is Form.REDACTED else {"body": None})
     if form is Form.REDACTED:
         return {**told, "state": form.value}

@@ -17,7 +17,7 @@ import csv
 import json
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -72,7 +72,12 @@ def sink(form: Format, folder: Path) -> Sink:
     Raises:
         MissingExtraError: Parquet, and pyarrow is not installed.
     """
-    return {Format.JSONL: _JsonLines, Format.CSV: _Csv, Format.PARQUET: _Parquet}[form](folder)
+    sinks: dict[Format, Callable[[Path], Sink]] = {
+        Format.JSONL: _JsonLines,
+        Format.CSV: _Csv,
+        Format.PARQUET: _Parquet,
+    }
+    return sinks[form](folder)
 
 
 def read(form: Format, folder: Path, table: sa.Table) -> Iterator[Row]:

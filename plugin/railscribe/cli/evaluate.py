@@ -111,9 +111,9 @@ def evaluate(
             base_url=base_url,
             policy=policy,
             database_url=url,
-            # In-process engines answer one after the other, so a row's wait grows with the rows before it.
-            timeout_s=timeout_s or 30.0 * concurrency,
+            timeout_s=timeout_s,
             think=think,
+            in_flight=concurrency,
         )
         records = run_sync(_judge(rows, settings, concurrency))
     found = summary(rows, records)

@@ -53,11 +53,16 @@ def settings_from(
     database_url: str | None = None,
     timeout_s: float | None = None,
     think: bool | None = None,
+    in_flight: int = 1,
 ) -> Settings:
-    """Return the settings in force with these flags above them."""
+    """Return the settings in force with these flags above them.
+
+    Engines in process answer one after the other, so of *in_flight* checks the last waits for all others: unless
+    somebody has set a time-out, each has that much more.
+    """
     if base_url is not None and engine is None:
         engine = "openai_compatible"  # an address says which engine is meant
-    return load_settings(
+    settings = load_settings(
         {
             "engine": engine,
             "model": model,
@@ -69,6 +74,9 @@ def settings_from(
             "think": think,
         }
     )
+    if in_flight == 1 or "timeout_s" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"timeout_s": settings.timeout_s * in_flight})
 
 
 def print_json(value: Any) -> None:

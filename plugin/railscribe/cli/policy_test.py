@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,17 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from railscribe.cli import options
 from railscribe.cli.audit import print_rows
 from railscribe.cli.evaluate import scratch_database
-from railscribe.errors import MissingExtraError, UsageError
+from railscribe.cli.policy_junit import require_junit, told, write_junit
+from railscribe.errors import UsageError
 from railscribe.evaluation import EvalRow, judge
 from railscribe.guard import Guard
-from railscribe.policy.cases import Case, Result, Standing, Suite, as_item, compare, counts
+from railscribe.policy.cases import Case, Suite
 from railscribe.policy.load import load_cases
+from railscribe.policy.results import Ended, Result, Standing, as_item, compare, counts
 from railscribe.settings import Settings
 from railscribe.sync import run_sync
-
-_SHOWN = 160
-"""Characters of a text that are quoted."""
-_BAD = (Standing.FAILED, Standing.FLAKY)
 
 
 def run_cases(
@@ -70,11 +68,12 @@ def run_cases(
 
     The records go to a scratch database unless --database-url is given: a test is no traffic.
     """
-    suites = [_chosen(load_cases(file, policy=policy), name) for file in files]
+    whole = [load_cases(file, policy=policy) for file in files]
+    suites = [_chosen(suite, name) for suite in whole]
     if not any(suite.cases for suite in suites):
         raise UsageError(f"No case has a name like {' or '.join(name)}.")
     if junit is not None:
-        _writer()  # said now, not after the run
+        require_junit()  # said now, not after the run
     with scratch_database(database_url) as url:
         settings = options.settings_from(
             engine=engine,
@@ -82,19 +81,29 @@ def run_cases(
             adapter=adapter,
             base_url=base_url,
             database_url=url,
-            timeout_s=timeout_s or 30.0 * concurrency,
+            timeout_s=timeout_s,
+            in_flight=concurrency,
         )
         found = run_sync(_run(suites, settings, repeat=repeat, concurrency=concurrency))
-    good = [_content(results, min_pass=min_pass, strict=strict) for results in found]
+    ended = [
+        Ended(
+            suite=suite,
+            results=tuple(results),
+            left_out=len(all_of.cases) - len(suite.cases),
+            min_pass=min_pass,
+            strict=strict,
+        )
+        for all_of, suite, results in zip(whole, suites, found, strict=True)
+    ]
+    ok = all(each.ok for each in ended)
     if junit is not None:
-        _write_junit(junit, suites, found)
+        write_junit(junit, ended)
     if as_json:
-        listed = zip(suites, found, good, strict=True)
-        options.print_json({"ok": all(good), "files": [_report(*each) for each in listed]})
+        options.print_json({"ok": ok, "files": [_report(each) for each in ended]})
     else:
-        for suite, results in zip(suites, found, strict=True):
-            _print(suite, results)
-    raise typer.Exit(0 if all(good) else 1)
+        for each in ended:
+            _print(each)
+    raise typer.Exit(0 if ok else 1)
 
 
 def _chosen(suite: Suite, names: Sequence[str]) -> Suite:
@@ -146,37 +155,27 @@ def _row(suite: Suite, case: Case) -> EvalRow:
     return EvalRow(item=item, file=Path(suite.file), line=case.line or 0, policy=suite.policy)
 
 
-def _content(results: Sequence[Result], *, min_pass: float | None, strict: bool) -> bool:
-    """Whether *results* are good enough."""
-    standings = [result.standing for result in results]
-    if strict and Standing.UNEXPECTED_PASS in standings:
-        return False
-    if min_pass is not None:
-        return _share(results) >= min_pass
-    return not any(standing in _BAD for standing in standings)
-
-
-def _share(results: Sequence[Result]) -> float:
-    """Return the share of *results* that are as expected, known failures counted as what they are."""
-    passed = sum(result.standing in (Standing.PASSED, Standing.UNEXPECTED_PASS) for result in results)
-    return passed / max(1, len(results))
-
-
-def _report(suite: Suite, results: Sequence[Result], good: bool) -> dict[str, Any]:
+def _report(ended: Ended) -> dict[str, Any]:
+    suite = ended.suite
     return {
         "file": suite.file,
         "policy": {"name": suite.policy.name, "version": suite.policy.version, "digest": suite.policy.digest},
-        "ok": good,
-        **counts(results),
-        "pass_rate": round(_share(results), 4),
-        "cases": [as_item(result) for result in results],
+        "ok": ended.ok,
+        **counts(ended.results),
+        "left_out": ended.left_out,
+        "pass_rate": None if ended.share is None else round(ended.share, 4),
+        "cases": [as_item(result) for result in ended.results],
     }
 
 
-def _print(suite: Suite, results: Sequence[Result]) -> None:
+def _print(ended: Ended) -> None:
+    suite, results = ended.suite, ended.results
+    if ended.share is None:
+        typer.echo(f"{suite.file}: none of its {ended.left_out} cases is chosen by -k")
+        return
     for result in results:
         if result.standing is not Standing.PASSED:
-            typer.echo("\n".join(_told(suite, result)) + "\n")
+            typer.echo("\n".join(told(suite, result)) + "\n")
     by_category: dict[str, list[Result]] = {}
     for result in results:
         for name in result.case.expected.categories or ("(no category)",):
@@ -184,9 +183,12 @@ def _print(suite: Suite, results: Sequence[Result]) -> None:
     rows = [(name, *_cells(kin)) for name, kin in sorted(by_category.items())]
     print_rows(("expects", "cases", "passed", "failed", "flaky", "known"), [*rows, ("all", *_cells(results))])
     policy = suite.policy
+    rest = f"; -k left out {ended.left_out} others" if ended.left_out else ""
     typer.echo(
-        f"{policy.name} {policy.version} ({policy.digest[:12]}): {_share(results):.0%} of the cases pass"
+        f"{policy.name} {policy.version} ({policy.digest[:12]}): {ended.share:.0%} of the cases pass{rest}"
     )
+    if ended.too_few:
+        typer.echo(f"{suite.file}: {ended.too_few}")
 
 
 def _cells(results: Sequence[Result]) -> list[str]:
@@ -199,94 +201,3 @@ def _cells(results: Sequence[Result]) -> list[str]:
         told["known_failure"],
     )
     return [str(number) for number in numbers]
-
-
-def _told(suite: Suite, result: Result) -> Iterator[str]:
-    case, standing = result.case, result.standing.value.replace("_", " ")
-    place = f"{suite.file}:{case.line}" if case.line else suite.file
-    yield f"{standing.upper()}  {case.name}  ({place})"
-    yield f"  text:     {_short(case.text)}"
-    if case.response is not None:
-        yield f"  response: {_short(case.response)}"
-    failed = [(each, record) for each, record in zip(result.differences, result.records, strict=True) if each]
-    if len(result.records) > 1 and failed:
-        yield f"  {len(failed)} of {len(result.records)} runs came otherwise{_range(result.scores)}"
-    for differences, record in failed[:1]:
-        for each in differences:
-            yield f"  {each.field + ':':<9} expected {each.expected}, got {each.got}"
-        yield f"  verdict:  {_said(record)}"
-        if getattr(record.decision, "rule", ""):
-            yield f"  rule:     {record.decision.rule}"
-        if record.verdict.trace:
-            yield f"  trace:    {_short(record.verdict.trace)}"
-    if case.reason:
-        yield f"  expected because: {case.reason}"
-    name = result.records[0].engine.name
-    if name in case.known_failures:
-        yield f"  known failure of {name}: {case.known_failures[name]}"
-
-
-def _said(record: Any) -> str:
-    sides = {"user": record.verdict.user, "response": record.verdict.response}
-    told = [
-        f"{name} {side.label.value}{'' if side.score is None else f' {side.score:.3f}'}"
-        for name, side in sides.items()
-        if side is not None
-    ]
-    return ", ".join(told)
-
-
-def _range(scores: Sequence[float]) -> str:
-    return f", scores {min(scores):.3f} to {max(scores):.3f}" if scores else ""
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}\N{HORIZONTAL ELLIPSIS}"
-
-
-def _writer() -> Any:
-    try:
-        import junitparser
-    except ImportError as error:
-        raise MissingExtraError(
-            "JUnit files are written with junitparser.", hint="pip install 'railscribe[junit]'"
-        ) from error
-    return junitparser
-
-
-def _write_junit(path: Path, suites: Sequence[Suite], found: Sequence[Sequence[Result]]) -> None:
-    """Write *found* as other tools read it: a flaky case is a failure, a known failure is skipped."""
-    junit = _writer()
-    report = junit.JUnitXml("railscribe policy test")
-    for suite, results in zip(suites, found, strict=True):
-        told = junit.TestSuite(suite.policy.name)
-        told.add_property("policy_digest", suite.policy.digest)
-        for result in results:
-            time_s = sum(record.latency_ms.get("engine", 0.0) for record in result.records) / 1000
-            case = junit.TestCase(result.case.name, classname=suite.policy.name, time=round(time_s, 3))
-            text = _printable("\n".join(_told(suite, result)))
-            if result.standing in _BAD:
-                case.result = [junit.Failure(_printable(_why(result)), result.standing.value)]
-                case.system_out = text
-            elif result.standing is Standing.KNOWN_FAILURE:
-                case.result = [junit.Skipped(f"known failure: {_printable(_why(result))}")]
-            told.add_testcase(case)
-        report.add_testsuite(told)
-    try:
-        report.write(str(path), pretty=True)
-    except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror}.") from error
-    typer.echo(f"wrote {path}", err=True)
-
-
-def _why(result: Result) -> str:
-    first = next(filter(None, result.differences), ())
-    return "; ".join(f"{each.field}: expected {each.expected}, got {each.got}" for each in first)
-
-
-def _printable(text: str) -> str:
-    """Return *text* without what XML 1.0 cannot hold."""
-    return "".join(
-        char if char in "\t\n" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text
-    )

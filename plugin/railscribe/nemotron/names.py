@@ -12,6 +12,9 @@ Rules, the first that finds exactly one name wins
 
 A match by rule 4 or 5 is marked as near, and no verdict passes on its account (``railscribe.policy.decide``).
 
+Where the model names a category several times, in one reply or over several calls, one near match makes it near: in
+whatever order they came, the stricter reading counts.
+
 The names are the policy's and, so that a category it left out is not taken for a like one, the built-in ones.
 """
 
@@ -19,7 +22,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
 
@@ -43,6 +46,16 @@ def match_name(said: str, names: Sequence[str]) -> Category:
     near = None if name else _begun(said, known) or _near(said, known)
     found = name or near or said
     return Category(name=found, said=said, known=found in names, near=near is not None)
+
+
+def each_once(categories: Iterable[Category]) -> tuple[Category, ...]:
+    """Return each of *categories* once, in the order of their first; it is near where it ever was."""
+    by_name: dict[str, Category] = {}
+    for category in categories:
+        kept = by_name.setdefault(category.name, category)
+        if category.near and not kept.near:
+            by_name[category.name] = category
+    return tuple(by_name.values())
 
 
 @lru_cache(maxsize=64)

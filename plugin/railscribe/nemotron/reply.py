@@ -37,7 +37,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from railscribe.nemotron.conclusion import concluded
-from railscribe.nemotron.names import match_name
+from railscribe.nemotron.names import each_once, match_name
 from railscribe.values import CategoryScores, Cause, Label, Side, SideVerdict, Verdict
 
 _OPEN, _CLOSE = "<think>", "</think>"
@@ -100,7 +100,7 @@ def parse_reply(
     return Verdict(
         user=SideVerdict(label=answer.user, score=scores.get(Side.USER)),
         response=response,
-        categories=tuple({category.name: category for category in categories}.values()),
+        categories=each_once(categories),
         trace=trace,
         reply=text,
         notes=tuple(notes),

@@ -1,31 +1,41 @@
-"""Tests for a policy: what it should make of given texts, and how that compares with what came.
+"""Tests for a policy: texts, and what it should make of them (what came is for :mod:`railscribe.policy.results`).
 
 Rules
 
 1. A file of cases names a policy and lists cases; a case has a text and what is expected of it. With a response it is
    the response that is decided on, as an output rail does. Only what is written down is compared: a case may ask for
    a decision alone, a side's label, a category, or all of them.
-2. ``category`` is met when any one of its names was among the verdict's; every name must be one of the policy's.
-3. A *known failure* is a case that one guard gets wrong, with the reason; it counts apart, for that guard only. That
-   it passes after all is worth a line.
-4. A case that is run several times passes if it always does, and is *flaky* if it does not always end alike.
-5. Every mistake in a file is named with its line; nothing is skipped.
+2. Every category must be one of the policy's, and every guard that a known failure is noted for, one that there is.
+3. Every mistake in a file is named with its line; nothing is skipped. A field that is there and holds nothing is a
+   mistake: its author meant something. So is a picture that is not there; one that cannot be decoded is for the
+   guard, which is undecided about it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Self
 
 from railscribe.errors import PolicyError
 from railscribe.policy.diagnostics import line_of
 from railscribe.policy.document import Policy
-from railscribe.values import Label, Outcome, Record
+from railscribe.policy.fields import nearest
+from railscribe.settings import EngineName
+from railscribe.values import Label, Outcome
+
+_GUARDS: tuple[str, ...] = get_args(EngineName)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,82 +73,17 @@ class Suite:
     cases: tuple[Case, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """One thing that came otherwise than expected."""
-
-    field: str
-    expected: str
-    got: str
-
-
-class Standing(str, Enum):
-    """How a case ended (rules 3 and 4)."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    FLAKY = "flaky"
-    KNOWN_FAILURE = "known_failure"
-    UNEXPECTED_PASS = "unexpected_pass"  # noqa: S105 - no password
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What became of one case."""
-
-    case: Case
-    records: tuple[Record, ...]
-    """One for each time that it was run."""
-    differences: tuple[tuple[Difference, ...], ...]
-    """Of each record."""
-
-    @property
-    def standing(self) -> Standing:
-        """How it ended, for the guard that judged it."""
-        failed = sum(map(bool, self.differences))
-        known = self.records[0].engine.name in self.case.known_failures
-        if not failed:
-            return Standing.UNEXPECTED_PASS if known else Standing.PASSED
-        if known:
-            return Standing.KNOWN_FAILURE
-        return Standing.FAILED if failed == len(self.differences) else Standing.FLAKY
-
-    @property
-    def scores(self) -> tuple[float, ...]:
-        """The scores of the side that was decided on, where there are any."""
-        said = [record.verdict.side(side) for record in self.records for side in record.decision.sides]
-        return tuple(side.score for side in said if side is not None and side.score is not None)
-
-
-def compare(case: Case, record: Record) -> tuple[Difference, ...]:
-    """Return where *record* differs from what *case* expects."""
-    return tuple(_differences(case.expected, record))
-
-
-def _differences(expected: Expected, record: Record) -> Iterator[Difference]:
-    decision, verdict = record.decision, record.verdict
-    if expected.decision not in (None, decision.outcome):
-        cause = f" ({decision.cause.value})" if decision.cause else ""
-        yield Difference(
-            field="decision", expected=expected.decision.value, got=f"{decision.outcome.value}{cause}"
-        )
-    if expected.user not in (None, verdict.user.label):
-        yield Difference(field="user", expected=expected.user.value, got=verdict.user.label.value)
-    if expected.response is not None:
-        label = verdict.response.label.value if verdict.response else "none"
-        if label != expected.response.value:
-            yield Difference(field="response", expected=expected.response.value, got=label)
-    named = [category.name for category in verdict.categories]
-    if expected.categories and not set(expected.categories) & set(named):
-        yield Difference(
-            field="category", expected=" or ".join(expected.categories), got=", ".join(named) or "none"
-        )
-
-
 def parse_suite(
-    document: Any, *, file: str, policy: Callable[[str], Policy], lines: Mapping[str, int] | None = None
+    document: Any,
+    *,
+    file: str,
+    policy: Callable[[str], Policy],
+    is_there: Callable[[str], bool],
+    lines: Mapping[str, int] | None = None,
 ) -> Suite:
-    """Read *document*, as YAML or JSON gives it, as cases; *policy* finds the policy that it names.
+    """Read *document*, as YAML or JSON gives it, as cases.
+
+    *policy* finds the policy that it names, *is_there* tells whether a picture that a case names is there.
 
     Raises:
         PolicyError: it holds no cases; every mistake is named, with its line where *lines* tells it.
@@ -151,9 +96,11 @@ def parse_suite(
     except ValidationError as error:
         raise PolicyError("\n".join(f"{file}: {problem}" for problem in _misfits(error, lines))) from None
     under = policy(written.policy)
-    problems = list(_contradictions(written, under, lines))
+    problems = [
+        f"{file}: {_placed(field, message, lines)}" for field, message in _mistakes(written, under, is_there)
+    ]
     if problems:
-        raise PolicyError("\n".join(f"{file}: {problem}" for problem in problems))
+        raise PolicyError("\n".join(problems))
     cases = (_case(case, lines.get(f"cases.{number}")) for number, case in enumerate(written.cases))
     return Suite(file=file, policy=under, cases=tuple(cases))
 
@@ -166,11 +113,19 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _filled(value: object) -> object:
+    if value is None or value == [] or (isinstance(value, str) and not value.strip()):
+        raise ValueError("is empty; write something there, or leave the field out")
+    return value
+
+
 class _Expected(_Strict):
     user: Label | None = None
     response: Label | None = None
     category: Annotated[list[str], BeforeValidator(_listed)] = []
     decision: Outcome | None = None
+
+    _no_blank = field_validator("*", mode="before")(_filled)
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -186,7 +141,14 @@ class _Case(_Strict):
     image: str | None = None
     expect: _Expected
     reason: str | None = None
-    known_failure: dict[str, str] = {}
+    known_failure: dict[str, Annotated[str, BeforeValidator(_filled)]] = {}
+
+    _no_blank = field_validator("image", "known_failure", mode="before")(_filled)
+
+    @field_validator("response", mode="before")
+    @classmethod
+    def _written(cls, response: object) -> object:
+        return _filled(response) if response is None else response  # "" is a response without words
 
     @model_validator(mode="after")
     def _judgeable(self) -> Self:
@@ -212,17 +174,29 @@ def _placed(field: str, message: str, lines: Mapping[str, int]) -> str:
     return f"{f'line {line}, ' if line is not None else ''}{field}: {message}"
 
 
-def _contradictions(written: _Suite, policy: Policy, lines: Mapping[str, int]) -> Iterator[str]:
-    known = {category.name for category in policy.categories}
+def _mistakes(written: _Suite, policy: Policy, is_there: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    """Yield what of *written* cannot be met, each with its field."""
     seen: set[str] = set()
     for number, case in enumerate(written.cases):
+        field = f"cases.{number}"
         if case.name in seen:
-            yield _placed(f"cases.{number}.name", f"{case.name!r} is the name of two cases", lines)
+            yield f"{field}.name", f"{case.name!r} is the name of two cases"
         seen.add(case.name)
+        if case.image is not None and not is_there(case.image):
+            yield f"{field}.image", f"there is no file {case.image!r} beside the cases"
         for name in case.expect.category:
-            if name not in known:
-                message = f"{name!r} is no category of the policy {policy.name!r}"
-                yield _placed(f"cases.{number}.expect.category", message, lines)
+            if policy.category(name) is None:
+                near = nearest(name, [known.name for known in policy.categories])
+                yield (
+                    f"{field}.expect.category",
+                    f"{name!r} is no category of the policy {policy.name!r}{near}",
+                )
+        for name in case.known_failure:
+            if name not in _GUARDS:
+                yield (
+                    f"{field}.known_failure.{name}",
+                    f"there is no guard {name!r}; there are {', '.join(_GUARDS)}",
+                )
 
 
 def _case(written: _Case, line: int | None) -> Case:
@@ -242,28 +216,3 @@ def _case(written: _Case, line: int | None) -> Case:
         known_failures=written.known_failure,
         line=line,
     )
-
-
-def counts(results: Sequence[Result]) -> dict[str, int]:
-    """Return how many of *results* stand how."""
-    return {standing.value: sum(result.standing is standing for result in results) for standing in Standing}
-
-
-def as_item(result: Result) -> dict[str, Any]:
-    """Return *result* as ``--json`` promises it."""
-    first = result.records[0]
-    return {
-        "name": result.case.name,
-        "line": result.case.line,
-        "standing": result.standing.value,
-        "runs": len(result.records),
-        "failed_runs": sum(map(bool, result.differences)),
-        "differences": [
-            {"field": each.field, "expected": each.expected, "got": each.got}
-            for each in next(filter(None, result.differences), ())
-        ],
-        "decision": first.decision.outcome.value,
-        "categories": [category.name for category in first.verdict.categories],
-        "scores": [round(score, 6) for score in result.scores],
-        "record_id": first.id,
-    }

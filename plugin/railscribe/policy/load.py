@@ -119,7 +119,13 @@ def load_cases(name_or_path: str, *, policy: str | None = None) -> Suite:
         near = path.parent / name
         return load_policy(policy or (str(near) if near.is_file() else name))
 
-    return parse_suite(document, file=str(path), lines=lines, policy=beside)
+    def is_there(picture: str) -> bool:
+        try:
+            return (path.parent / picture).is_file()
+        except OSError:  # a name that no system takes
+            return False
+
+    return parse_suite(document, file=str(path), lines=lines, policy=beside, is_there=is_there)
 
 
 def nearest_ready(name: str) -> list[str]:
