@@ -72,6 +72,7 @@ def forged(path: Path, forge: Forge) -> Report:
     path.write_bytes(_built["sealed"])
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA foreign_keys=OFF")
+        connection.execute("PRAGMA ignore_check_constraints=ON")
         forge(connection)
         connection.commit()
     return verify_database(f"sqlite:///{path}")
