@@ -141,6 +141,8 @@ class Database:
             try:
                 cursor.execute(self._native(sql), tuple(parameters))
                 return list(cursor.fetchall())
+            except UnicodeEncodeError:  # asked for what was read as no UTF-8, which nothing is equal to
+                return []
             except self.connection.dialect.loaded_dbapi.OperationalError as error:
                 if "decode" not in str(error):
                     raise
@@ -191,6 +193,13 @@ class Database:
         """
         return time_of_sqlite(value) if self.on_sqlite else str(value)
 
+    def time_or_raw(self, value: Any) -> str:
+        """Return a time that was read in canonical form; one that is in no form of ours as it lies there."""
+        try:
+            return self.read_time(value)
+        except ValueError:
+            return str(value)
+
     def of_entry(self, key: Key) -> RowsByTable:
         """Return the rows of the evidence of one entry, by table.
 
@@ -240,7 +249,7 @@ def without_entry(database: Database, kinds: Sequence[str] = tuple(KINDS), *, li
             sql += f" WHERE NOT EXISTS (SELECT 1 FROM entries e WHERE {same})"  # noqa: S608
         found = 0
         for at, *values in database.stream(f"{sql} ORDER BY t.{head.at}"):
-            key = Key(kind=name, at=database.read_time(at), id=id_stored(values))
+            key = Key(kind=name, at=database.time_or_raw(at), id=id_stored(values))
             if len(head.id) > 1 and database.has_entry(key):
                 continue
             yield key

@@ -22,6 +22,7 @@ from railscribe.audit.contents import Row
 from railscribe.audit.evidence import Database, bytes_of_rows, without_entry
 from railscribe.audit.locks import try_writer
 from railscribe.audit.rows import OPERATIONS, EntryKind
+from railscribe.errors import AuditError
 
 SILENT = 5
 _LEAST_SILENCE_S = 300
@@ -66,8 +67,11 @@ def older_evidence(connection: sa.Connection, limit: int) -> Iterator[tuple[Row,
         return
     database = Database(connection)
     for key in without_entry(database, limit=limit):
-        data = bytes_of_rows(key.kind, database.of_entry(key))
-        at = datetime.fromisoformat(key.at[:-1] + "+00:00")
+        try:
+            data = bytes_of_rows(key.kind, database.of_entry(key))
+            at = datetime.fromisoformat(key.at[:-1] + "+00:00")
+        except ValueError:
+            raise AuditError(f"The {key.kind} {key.id} is in no form that was ever stored.") from None
         yield {"at": at, "kind": key.kind, "id": tables.restored(key.id)}, data
 
 

@@ -136,7 +136,7 @@ def time_of_sqlite(value: Any) -> str:
     Raises:
         ValueError: it is not in the form that we store.
     """
-    if not isinstance(value, str) or len(value) != 26 or value[10] != " ":
+    if not isinstance(value, str) or len(value) != 26 or value[10] != " " or not value.isascii():
         raise ValueError("not a time as it is stored")
     return f"{value[:10]}T{value[11:]}Z"
 

@@ -21,8 +21,9 @@ from railscribe.audit import tables
 from railscribe.audit.evidence import KINDS, Database, Key, Part, RowsByTable
 from railscribe.audit.rows import EntryKind
 
-BATCH = 1000
-"""Entries in memory at a time, unless somebody put more into a segment."""
+BATCH = {"sqlite": 100, "postgresql": 500}
+"""Entries in memory at a time, unless somebody put more into a segment: few, so that they stay in the processor's
+caches; more where each statement is a way to a server."""
 _AT_ONCE = 200
 """Segments in one statement: SQLite takes no deeper ones than a thousand."""
 _LATE_CONTENT = ("late_trace", "late_reply")
@@ -83,11 +84,11 @@ class Walk:
     def go(self, segments: Iterable[Expected]) -> Iterator[Batch]:
         """Yield the entries of *segments*, those of a segment one after the other."""
         waiting: list[Slice] = []
-        size = 0
+        size, at_once = 0, BATCH[self._database.connection.dialect.name]
         for segment in segments:
-            for start in range(0, max(segment.count, 1), BATCH):
-                stop = min(start + BATCH, segment.count)
-                if waiting and (size + stop - start > BATCH or len(waiting) == _AT_ONCE):
+            for start in range(0, max(segment.count, 1), at_once):
+                stop = min(start + at_once, segment.count)
+                if waiting and (size + stop - start > at_once or len(waiting) == _AT_ONCE):
                     yield self._read(waiting)
                     waiting, size = [], 0
                 waiting.append(Slice(segment=segment, start=start, stop=stop))
