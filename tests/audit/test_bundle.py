@@ -79,7 +79,7 @@ def test_a_whole_export_verifies(
 
     assert [failure.as_json() for failure in report.failures] == []
     assert (made["rows"]["entries"], sum(report.entries.values())) == (count, count)
-    assert report.records == 7
+    assert report.records == 8
     assert bool(report.contents["intact"]) is content
     assert ("contents" in made["rows"]) is content
 

@@ -106,7 +106,8 @@ class Selector:
     def _part(self, kind: Kind, part: Part) -> Rows:
         if part is kind.head:
             return self._head(part.table)
-        if _is_of_record(part.table):
+        # What an erasure or a prune names are records, but it belongs to the erasure (rule 2).
+        if _is_of_record(part.table) and part.id == ("record_id",):
             return self._of_record(part.table)
         head = self._head(kind.head.table)
         ((ours,), (theirs,)) = kind.head.id, part.id
