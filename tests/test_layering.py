@@ -186,7 +186,9 @@ def test_revisions_stand_alone() -> None:
     """A migration describes its own day: it imports none of today's modules, but for parts that bear its number."""
     ours = [found for found in imports(ROOT / "migrations") if found.module.startswith("railscribe")]
 
-    assert {found.module for found in ours} <= {"railscribe.audit.migrations"}
+    assert {
+        found.module for found in ours if not found.module.startswith("railscribe.audit.migrations")
+    } == set()
     parts = {path.stem for path in (ROOT / "migrations").glob("*.py")} - {"__init__", "env"}
     assert [part for part in parts if not part.rpartition("_")[2].isdigit()] == []
 
