@@ -404,7 +404,7 @@ def _for_reader(policy: Policy, reader: Reader, told: _Teller) -> Iterator[Diagn
             "L022",
             ERROR,
             "",
-            f"the policy's text has {about}{tokens} tokens; {reader.name} reads {reader.context_tokens} in all",
+            f"the policy's text has {about}{tokens} tokens; {reader.name} has room for {reader.context_tokens}",
             "Shorten it, or split it by rail.",
         )
     elif tokens > _ROOM_FOR_EXCHANGE * reader.context_tokens:
