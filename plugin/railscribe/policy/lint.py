@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from railscribe.errors import PolicyError
+from railscribe.misfits import nearest
 from railscribe.policy.checks import Kind, problems
 from railscribe.policy.diagnostics import Diagnostic, Severity, line_of
 from railscribe.policy.document import MAX_BYTES, Policy, parse_policy
-from railscribe.policy.fields import nearest
 from railscribe.policy.phrasing import (
     category_number,
     gives_examples,
