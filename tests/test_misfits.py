@@ -100,6 +100,4 @@ def test_no_field_whatever_stands_there_is_told_in_the_words_of_the_code(
                     told += [message for _, message, _ in misfits(error, model)]
 
     assert len(told) > 200
-    assert [
-        each for each in told if re.search(r"Input|valid|instance|class|[a-z][A-Z]|Document", each)
-    ] == []
+    assert [each for each in told if re.search(r"Input|valid|instance|class|[a-z][A-Z]|Document", each)] == []
