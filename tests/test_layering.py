@@ -24,6 +24,7 @@ LAYERS = (
         "policy",
         "images",
         "settings",
+        "misfits",
         "identity",
         "sync",
         "parts",

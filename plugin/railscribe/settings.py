@@ -5,6 +5,7 @@ A NeMo configuration gives the same fields under ``custom_data: {railscribe: ...
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +18,11 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings.exceptions import SettingsError as UnreadableVariable
 from typing_extensions import Self
 
 from railscribe.errors import SettingsError
+from railscribe.misfits import misfits
 from railscribe.reasoning import ReasoningFor, ReasoningPlan
 from railscribe.rollout import OnUndecided, Rollout
 from railscribe.values import ContentMode, Reasoning, Stage
@@ -214,19 +217,24 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     """Return the settings in force, *overrides* (those that are not ``None``) above all other sources.
 
     Raises:
-        SettingsError: with the field and the source's own words for what is wrong.
+        SettingsError: with each field and what must stand there.
     """
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
     try:
         return Settings(**given)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_context=False, include_input=False)
+            f"{field}: {message}" if field else message for field, message, _ in misfits(error, Settings)
         )
         sources = "flags and RAILSCRIBE_* variables"
         if Path("railscribe.toml").exists():
             sources = "flags, RAILSCRIBE_* variables and railscribe.toml"
         raise SettingsError(f"Bad settings: {problems}.", hint=f"Looked at {sources}.") from None
+    except UnreadableVariable as error:
+        field = re.search(r'field "(\w+)"', str(error))
+        raise SettingsError(
+            f"Bad settings: {field[1] if field else 'a variable'}: must be written as JSON in the environment.",
+            hint='Such as {"name": "value"}, or ["item"] where it is a list.',
+        ) from None
     except ValueError as error:  # a railscribe.toml that is no TOML
         raise SettingsError(f"railscribe.toml cannot be read: {error}.") from error

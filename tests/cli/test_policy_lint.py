@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
+import typer
+
+from railscribe.cli.policy_lint import lint_policies
 
 Run = Callable[..., Any]
 SHOP = """\
@@ -72,3 +78,29 @@ def test_a_document_that_is_no_policy_is_told_line_by_line(railscribe: Run, tmp_
     assert (listed.code, absent.code) == (2, 2)
     assert "does not hold a policy" in listed.err
     assert "default" in absent.err
+
+
+def test_the_core_alone_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who writes policies need not install what runs models, and is told the same of thresholds and lengths."""
+    for package in ("torch", "transformers", "peft", "gguf", "tokenizers", "openai"):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.chdir(tmp_path)
+    Path("railscribe.toml").write_text(
+        f'context_tokens = 32700\ncache_dir = "{tmp_path}"\n', encoding="utf-8"
+    )
+    (tmp_path / "gemma-3-270m-x").mkdir()
+    (tmp_path / "gemma-3-270m-x" / "tokenizer.json").write_text("{}", encoding="utf-8")
+    Path("shop.yaml").write_text(SHOP, encoding="utf-8")
+
+    found = {}
+    for engine in ("embedded", "openai_compatible"):
+        with pytest.raises(typer.Exit):
+            lint_policies(files=["shop.yaml"], engine=engine, as_json=True)
+        (file,) = json.loads(capsys.readouterr().out)["files"]
+        found[engine] = {each["code"]: each["message"] for each in file["diagnostics"]}
+
+    assert set(found["embedded"]) == {"L008", "L022"}
+    assert found["embedded"]["L022"].endswith("embedded has room for 68")
+    assert set(found["openai_compatible"]) == {"L008", "L021"}

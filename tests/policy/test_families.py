@@ -98,10 +98,10 @@ def test_a_builtin_category_may_be_the_parent() -> None:
             [own("A", threshold=0.5), own("B", parent="A"), own("C", parent="B", threshold=0.6)],
             "categories.2.threshold: is above 0.5, its parent's",
         ),
-        ([own("A", threshold=1)], "categories.0.threshold: Input should be less than 1"),
-        ([own("A", threshold=0)], "categories.0.threshold: Input should be greater than 0"),
+        ([own("A", threshold=1)], "categories.0.threshold: must be less than 1"),
+        ([own("A", threshold=0)], "categories.0.threshold: must be more than 0"),
         ([own("A", action="allow", threshold=0.5)], "categories.0.threshold: is without effect"),
-        ([own("A", examples=[" "])], "categories.0.examples.0: String should have at least 1 character"),
+        ([own("A", examples=[" "])], "categories.0.examples.0: is empty"),
         ([own("A", examples=["\ud800"])], "categories.0.examples.0: "),
         ([own("A", refusals={"xx": "No."})], "categories.0.refusals.xx.[key]: 'xx' is no two-letter code"),
         ([own("A", refusals={"de": 1})], "categories.0.refusals.de: must be text"),
@@ -118,10 +118,10 @@ def test_refused_with_its_field(categories: list[dict[str, Any]], message: str) 
     [
         ({"languages": ["english"]}, "languages.0: 'english' is no two-letter code of ISO 639-1"),
         ({"languages": ["en", "de", "en"]}, "languages: en is listed twice"),
-        ({"applies_to": []}, "applies_to: List should have at least 1 item"),
-        ({"applies_to": ["retrieval"]}, "applies_to.0: Input should be 'input', 'output' or 'tools'"),
+        ({"applies_to": []}, "applies_to: is empty"),
+        ({"applies_to": ["retrieval"]}, "applies_to.0: must be 'input', 'output' or 'tools'"),
         ({"refusals": {"DE": "Nein."}}, "refusals.DE.[key]: 'DE' is no two-letter code"),
-        ({"refusals": {"de": " "}}, "refusals.de: String should have at least 1 character"),
+        ({"refusals": {"de": " "}}, "refusals.de: is empty"),
     ],
 )
 def test_policy_fields_are_refused_with_their_place(changes: dict[str, Any], message: str) -> None:

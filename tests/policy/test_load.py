@@ -134,6 +134,8 @@ def test_changed_file_is_read_again(tmp_path: Path) -> None:
         (HEAD + "disallowed:\n- Deleting: files\n", "line 5, disallowed.0: must be text; put it in quotes"),
         (HEAD + "allowed: &a [x]\ndisallowed: *a\n", "line 5: a policy is written out, without aliases"),
         (HEAD + "allowed: [x]\nallowed: [y]\n", "line 5: 'allowed' is given twice"),
+        (HEAD + "<<: {allowed: [x]}\n", "line 4: a policy is written out, without merges"),
+        (HEAD + "categories:\n- {name: A, <<: {name: B, action: flag}}\n", "line 5: a policy is written out"),
         (HEAD + "categories:\n- {name: A, name: B}\n", "line 5: 'name' is given twice"),
         (HEAD + "allowed: [x\n", "line 5: expected ',' or ']'"),
         (HEAD + "allowed:\n\t- x\n", "line 5: found character '\\t' that cannot start any token"),

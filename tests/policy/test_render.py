@@ -171,7 +171,7 @@ def test_policy_without_sexual_minor_cannot_be_made() -> None:
         ({"allowed": ("Sexual content with minors",)}, "allowed.0: 'Sexual (minor)' cannot be allowed"),
         ({"disallowed": ("Refusing sexual content with minors",)}, "disallowed.0: reads as if something of"),
         ({"disallowed": ("\u200b",)}, "disallowed.0: holds nothing that can be seen"),
-        ({"threshold": 1.0}, "threshold: Input should be less than 1"),
+        ({"threshold": 1.0}, "threshold: must be less than 1"),
         ({"review_band": (0.7, 0.3)}, "review_band: is two scores"),
         ({"name": "../etc"}, "name: use lower-case letters"),
     ],

@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from railscribe.errors import UsageError
 from railscribe.policy import load_policy
 from railscribe.training import lora
 from railscribe.training.examples import Pack, encoded, together
 from railscribe.training.lora import Recipe, train
-from railscribe.training.rows import row_of
+from railscribe.training.rows import Row, row_of
 from railscribe.training.topics import Topic, compose
 
 ROWS = [
@@ -93,3 +94,17 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights(
     weights = [load_file(tmp_path / run / "adapter_model.safetensors") for run in ("whole", "cut")]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize(
+    ("rows", "recipe"), [([], Recipe()), (ROWS, Recipe(epochs=0)), (ROWS, Recipe(steps=0))]
+)
+def test_nothing_to_train_on_is_said(
+    model: Any, tokenizer: Any, tmp_path: Path, rows: list[Row], recipe: Recipe
+) -> None:
+    """An adapter that learnt nothing must not look like one that did."""
+    known = {"default": load_policy("default")}
+
+    with pytest.raises(UsageError, match="nothing to train on"):
+        list(train(model, tokenizer, rows, policies=known, out=tmp_path / "out", recipe=recipe))
+    assert not (tmp_path / "out").exists()

@@ -89,6 +89,14 @@ def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: str) -> None:
         list(read_rows(path))
 
 
+def test_a_row_may_hold_a_separator_of_unicode(tmp_path: Path) -> None:
+    """JSON allows it inside a text: it ends no line."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "a\u2028b", "prompt_label": "safe"}\n', encoding="utf-8")
+
+    assert [row.prompt for row in read_rows(path)] == ["a\u2028b"]
+
+
 def test_the_recipe_maps_hazards_to_the_models_names(tmp_path: Path) -> None:
     """A known source is relabelled with the model's category names, and what the recipe leaves out is gone."""
     path = tmp_path / "ailuminate_en.jsonl"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,10 +91,70 @@ def test_the_same_seed_composes_the_same_policies(topics: list[Topic]) -> None:
     assert composed() == composed()
 
 
-def test_a_line_that_is_no_topic_is_named(tmp_path: Path) -> None:
-    """Whoever writes topics learns which line to mend."""
-    path = tmp_path / "topics.jsonl"
-    path.write_text(json.dumps({"topic": "tea", "name": "Tea"}) + "\n", encoding="utf-8")
+TEA = {
+    "topic": "tea",
+    "name": "Tea",
+    "define": "talk of tea",
+    "forbid": ["Do not talk of tea."],
+    "permit": ["Tea is welcome."],
+    "in": ["I like\u2028tea."],
+    "near": [],
+    "in_responses": [["What do you drink?", "Tea."]],
+}
 
-    with pytest.raises(UsageError, match=r"topics\.jsonl, line 1: not a topic"):
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"define": None}, "'define' must hold text"),
+        ({"name": " "}, "'name' must hold text"),
+        ({"permit": []}, "'permit' must be a list of texts, one at least"),
+        ({"forbid": "Do not talk of tea."}, "'forbid' must be a list of texts, one at least"),
+        ({"near": "coffee"}, "'near' must be a list of texts"),
+        ({"in": [""]}, "'in' must hold text"),
+        ({"in_responses": "no"}, "not a topic"),
+        ({"in_responses": [["a", 1]]}, "'in_responses' must hold text"),
+    ],
+)
+def test_a_line_that_is_no_topic_is_named(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    """Whoever writes topics learns which line to mend, before anything is composed of it."""
+    path = tmp_path / "topics.jsonl"
+    path.write_text(f"\n{json.dumps({**TEA, **change})}\n", encoding="utf-8")
+
+    with pytest.raises(UsageError, match=r"topics\.jsonl, line 2: not a topic") as refused:
         read_topics(path)
+    assert reason in str(refused.value)
+
+
+def test_what_a_topic_lacks_is_named(tmp_path: Path) -> None:
+    """So is what is no object at all."""
+    path = tmp_path / "topics.jsonl"
+    for text, reason in (('{"topic": "tea", "name": "Tea"}', "'define' is missing"), ("[]", ""), ('"x"', "")):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(UsageError, match=rf"topics\.jsonl, line 1: not a topic .*{reason}"):
+            read_topics(path)
+
+
+def test_a_text_may_hold_a_separator_of_unicode(tmp_path: Path) -> None:
+    """JSON allows it inside a text: it ends no line."""
+    path = tmp_path / "topics.jsonl"
+    path.write_text(json.dumps(TEA, ensure_ascii=False), encoding="utf-8")
+
+    assert read_topics(path)[0].inside == ("I like\u2028tea.",)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Missing, or no text."""
+    (tmp_path / "bytes.jsonl").write_bytes(b"\xff")
+
+    with pytest.raises(UsageError, match=r"Cannot read .*none\.jsonl: No such file"):
+        read_topics(tmp_path / "none.jsonl")
+    with pytest.raises(UsageError, match=r"bytes\.jsonl is not UTF-8"):
+        read_topics(tmp_path / "bytes.jsonl")
+
+
+def test_one_harmful_text_is_enough(topics: list[Topic]) -> None:
+    """A policy that keeps the built-in categories judges what there is."""
+    made = list(compose(topics, HARMFUL[:1], rounds=10, rng=random.Random(6)))
+
+    assert any(row.prompt.startswith("harm") for each in made for row in each.rows)

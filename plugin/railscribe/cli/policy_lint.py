@@ -9,16 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from railscribe.cli import options
-from railscribe.engines import open_engine
+from railscribe.engines.facts import FACTS, policy_tokens
 from railscribe.errors import PolicyError
 from railscribe.policy import load_policy, ready_policies
 from railscribe.policy.diagnostics import Diagnostic, Severity
 from railscribe.policy.lint import Reader, lint
 from railscribe.policy.load import is_loadable, read_document
 from railscribe.settings import Settings
-
-_CONTEXT = {"embedded": 32_768, "transformers": 131_072, "openai_compatible": 131_072}
-"""What Gemma 3 270M and 4B read; a server may have been started with less."""
 
 
 def lint_policies(
@@ -63,25 +60,27 @@ def _linted(name: str, reader: Reader) -> list[Diagnostic]:
 
 
 def _reader(settings: Settings, *, gives_scores: bool, context_tokens: int | None) -> Reader:
-    engine = open_engine(settings)  # nothing is loaded or contacted
     return Reader(
         name=settings.engine,
         scores=gives_scores,
-        scores_categories=engine.scores_categories,
-        context_tokens=context_tokens or _CONTEXT[settings.engine],
+        scores_categories=FACTS[settings.engine].scores_categories,
+        context_tokens=context_tokens or policy_tokens(settings),
         count_tokens=_tokenizer(settings),
     )
 
 
 def _tokenizer(settings: Settings) -> Callable[[str], int] | None:
-    """Return the embedded guard's count of tokens, if its base lies unpacked here: a lint does not wait for that."""
+    """Return the embedded guard's count of tokens, if its base lies unpacked here and can be read: a lint waits for
+    no unpacking, and needs no engine's packages."""
     if settings.engine != "embedded":
         return None
     unpacked = sorted(settings.cache_dir.glob("gemma-3-270m-*/tokenizer.json"))
     if not unpacked:
         return None
-    from tokenizers import Tokenizer
-
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        return None
     tokenizer: Any = Tokenizer.from_file(str(unpacked[-1]))
     return lambda text: len(tokenizer.encode(text).ids)
 

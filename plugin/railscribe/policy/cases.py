@@ -13,7 +13,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
@@ -29,9 +29,9 @@ from pydantic import (
 from typing_extensions import Self
 
 from railscribe.errors import PolicyError
-from railscribe.policy.diagnostics import line_of
+from railscribe.misfits import misfits, nearest
+from railscribe.policy.diagnostics import placed
 from railscribe.policy.document import Policy
-from railscribe.policy.fields import nearest
 from railscribe.settings import EngineName
 from railscribe.values import Label, Outcome
 
@@ -94,15 +94,17 @@ def parse_suite(
     try:
         written = _Suite.model_validate(document)
     except ValidationError as error:
-        raise PolicyError("\n".join(f"{file}: {problem}" for problem in _misfits(error, lines))) from None
+        found = [(field, message) for field, message, _ in misfits(error, _Suite)]
+        raise PolicyError(_told(found, file, lines)) from None
     under = policy(written.policy)
-    problems = [
-        f"{file}: {_placed(field, message, lines)}" for field, message in _mistakes(written, under, is_there)
-    ]
-    if problems:
-        raise PolicyError("\n".join(problems))
+    if found := list(_mistakes(written, under, is_there)):
+        raise PolicyError(_told(found, file, lines))
     cases = (_case(case, lines.get(f"cases.{number}")) for number, case in enumerate(written.cases))
     return Suite(file=file, policy=under, cases=tuple(cases))
+
+
+def _told(found: Iterable[tuple[str, str]], file: str, lines: Mapping[str, int]) -> str:
+    return "\n".join(f"{file}: {placed(field, lines)}{message}" for field, message in found)
 
 
 class _Strict(BaseModel):
@@ -160,18 +162,6 @@ class _Case(_Strict):
 class _Suite(_Strict):
     policy: str
     cases: list[_Case] = Field(min_length=1)
-
-
-def _misfits(error: ValidationError, lines: Mapping[str, int]) -> Iterator[str]:
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        field = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")
-        yield _placed(field, "no such field" if problem["type"] == "extra_forbidden" else message, lines)
-
-
-def _placed(field: str, message: str, lines: Mapping[str, int]) -> str:
-    line = line_of(field, lines)
-    return f"{f'line {line}, ' if line is not None else ''}{field}: {message}"
 
 
 def _mistakes(written: _Suite, policy: Policy, is_there: Callable[[str], bool]) -> Iterator[tuple[str, str]]:

@@ -6,16 +6,16 @@ The rules are those of :mod:`railscribe.policy.document`; this module finds ever
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from railscribe.misfits import misfits, nearest
 from railscribe.policy import fields
 from railscribe.policy.families import DEEPEST, HIGHEST_FOR_MINOR, Families
-from railscribe.policy.fields import nearest
-from railscribe.policy.schema import Document, DocumentCategory, DocumentReasoning, DocumentSides
+from railscribe.policy.schema import Document, DocumentCategory
 from railscribe.reasoning import ReasoningFor
 from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, lets_sexual_minor_pass, names_sexual_minor
 from railscribe.values import SEVERITY, Action
@@ -35,6 +35,9 @@ class Kind(Enum):
     TWICE = fields.TWICE
 
 
+_TOLD_APART = (fields.COMMA, fields.TWICE)
+
+
 class Problem(NamedTuple):
     """One thing wrong with a document: the field's dotted path (empty for the whole) and a message."""
 
@@ -48,30 +51,11 @@ def problems(document: Mapping[str, Any]) -> tuple[Document | None, list[Problem
     try:
         read = Document.model_validate(dict(document))
     except ValidationError as error:
-        return None, list(_misfits(error))
+        return None, [
+            Problem(field, message, Kind(kind) if kind in _TOLD_APART else Kind.OTHER)
+            for field, message, kind in misfits(error, Document)
+        ]
     return read, [problem for check in _CHECKS for problem in check(read)]
-
-
-def _misfits(error: ValidationError) -> Iterator[Problem]:
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        loc = problem["loc"]
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = f"no such field{nearest(str(loc[-1]), _fields_beside(loc))}"
-        elif problem["type"] == "string_type":
-            message = "must be text; put it in quotes"  # YAML reads 1.10 as 1.1 and no as false
-        elif problem["type"] == "missing":
-            message = "is missing"
-        kind = Kind(problem["type"]) if problem["type"] in (fields.COMMA, fields.TWICE) else Kind.OTHER
-        yield Problem(".".join(str(part) for part in loc), message, kind)
-
-
-def _fields_beside(loc: tuple[int | str, ...]) -> Iterable[str]:
-    model: type[BaseModel] = Document
-    if len(loc) > 1:
-        nested: dict[str, type[BaseModel]] = {"categories": DocumentCategory, "reasoning": DocumentReasoning}
-        model = nested.get(str(loc[0]), DocumentSides)
-    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _check_categories(document: Document) -> Iterator[Problem]:

@@ -24,6 +24,13 @@ def line_of(field: str, lines: Mapping[str, int]) -> int | None:
     return lines.get(field)
 
 
+def placed(field: str, lines: Mapping[str, int]) -> str:
+    """Return the beginning of a message about *field*, with its line where *lines* tells it."""
+    line = line_of(field, lines)
+    where = f"line {line}, {field}" if line is not None else field
+    return f"{where}: " if where else ""
+
+
 class Severity(str, Enum):
     """How much a diagnostic matters (rule 2)."""
 

@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 from railscribe.errors import PolicyError
 from railscribe.policy.checks import Problem, problems
-from railscribe.policy.diagnostics import line_of
+from railscribe.policy.diagnostics import placed
 from railscribe.policy.families import HIGHEST_FOR_MINOR, Families
 from railscribe.policy.schema import Document
 from railscribe.reasoning import Band, ReasoningPlan
@@ -174,14 +174,7 @@ def parse_policy(document: Mapping[str, Any], *, lines: Mapping[str, int] | None
 
 
 def _told(found: Iterable[Problem], lines: Mapping[str, int]) -> str:
-    return "\n".join(_place(problem.field, lines) + problem.message for problem in found)
-
-
-def _place(field: str, lines: Mapping[str, int]) -> str:
-    """Return *field* with the line of its innermost part that has one."""
-    line = line_of(field, lines)
-    where = f"line {line}, {field}" if line is not None else field
-    return f"{where}: " if where else ""
+    return "\n".join(placed(problem.field, lines) + problem.message for problem in found)
 
 
 def _freeze(document: Document) -> Policy:

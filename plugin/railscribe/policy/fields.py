@@ -5,15 +5,14 @@ Rule 6 of :mod:`railscribe.policy.document` (plain lines) is kept here.
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from railscribe.misfits import nearest
 from railscribe.nemotron.neutralise import neutralise
 
 _SLUG = r"[a-z0-9][a-z0-9._-]{0,99}"
@@ -103,10 +102,3 @@ TextsByLanguage = Annotated[
 ]
 Share = Annotated[float, Field(gt=0, lt=1)]
 """A score to be reached."""
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return the end of a message that asks whether the nearest of *names* was meant, if any is near."""
-    folded = {known.casefold(): known for known in names}
-    near = difflib.get_close_matches(name.casefold()[:80], folded, n=2, cutoff=0.5)
-    return f"; did you mean {' or '.join(repr(folded[known]) for known in near)}?" if near else ""

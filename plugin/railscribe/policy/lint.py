@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from railscribe.errors import PolicyError
+from railscribe.misfits import nearest
 from railscribe.policy.checks import Kind, problems
 from railscribe.policy.diagnostics import Diagnostic, Severity, line_of
 from railscribe.policy.document import MAX_BYTES, Policy, parse_policy
-from railscribe.policy.fields import nearest
 from railscribe.policy.phrasing import (
     category_number,
     gives_examples,
@@ -404,7 +404,7 @@ def _for_reader(policy: Policy, reader: Reader, told: _Teller) -> Iterator[Diagn
             "L022",
             ERROR,
             "",
-            f"the policy's text has {about}{tokens} tokens; {reader.name} reads {reader.context_tokens} in all",
+            f"the policy's text has {about}{tokens} tokens; {reader.name} has room for {reader.context_tokens}",
             "Shorten it, or split it by rail.",
         )
     elif tokens > _ROOM_FOR_EXCHANGE * reader.context_tokens:

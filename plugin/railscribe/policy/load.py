@@ -1,7 +1,7 @@
 """Find a policy by name or path and read it. The only part of this package that touches a file.
 
 YAML is read without what makes it surprising: aliases, which can multiply a small file without end, and a key
-given twice, of which all but one would be dropped without a word.
+given twice, or once more by a merge (``<<``), of which all but one would be dropped without a word.
 """
 
 from __future__ import annotations
@@ -215,8 +215,11 @@ def _parse(path: Path, text: str) -> tuple[Any, dict[str, int]]:
         raise PolicyError(f"{path}{f', line {line}' if line else ''}: {_reason(error)}.") from None
 
 
+_MERGE = "tag:yaml.org,2002:merge"
+
+
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases and without repeated keys."""
+    """YAML without aliases, without repeated keys and without merges, which repeat keys unseen."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -227,6 +230,10 @@ class _PlainLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - its parent's signature
         seen: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.tag == _MERGE:
+                raise ConstructorError(
+                    None, None, "a policy is written out, without merges (<<)", key.start_mark
+                )
             if key.value in seen:
                 raise ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
             seen.add(key.value)

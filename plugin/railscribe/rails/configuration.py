@@ -26,6 +26,7 @@ from railscribe.admission import refuse_misfit
 from railscribe.choosing import refuse_unloadable
 from railscribe.errors import PolicyError, SettingsError
 from railscribe.guard import Guard
+from railscribe.misfits import misfits
 from railscribe.rollout import OnUndecided, Rollout
 from railscribe.settings import Settings, load_settings
 from railscribe.values import Direction, Stage
@@ -136,10 +137,10 @@ def _switches(rail: str, given: object) -> Switches:
     try:
         return Switches.model_validate({} if given is None else given)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join((rail, *map(str, problem["loc"])))
+        found = next(misfits(error, Switches))
+        where = f"{rail}.{found.field}" if found.field else rail
         raise SettingsError(
-            f"custom_data: railscribe: {where}: {problem['msg']}.",
+            f"custom_data: railscribe: {where}: {found.message}.",
             hint="A rail takes on_undecided (block, allow), rollout (enforce, observe, 25%) and wait_for.",
         ) from None
 

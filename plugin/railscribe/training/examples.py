@@ -162,7 +162,7 @@ def _as_shown(policy: Policy, rng: random.Random) -> Policy:
 
 
 def batches(packs: Sequence[Pack], *, tokens: int, rng: random.Random) -> Iterator[list[Pack]]:
-    """Yield batches of similar width, each at most *tokens* after padding, in random order."""
+    """Yield batches of similar width, each at most *tokens* after padding, in random order; of nothing, none."""
     ordered = sorted(packs, key=lambda pack: pack.width + rng.random())
     grouped: list[list[Pack]] = [[]]
     for pack in ordered:
@@ -170,4 +170,4 @@ def batches(packs: Sequence[Pack], *, tokens: int, rng: random.Random) -> Iterat
             grouped.append([])
         grouped[-1].append(pack)
     rng.shuffle(grouped)
-    yield from grouped
+    yield from filter(None, grouped)

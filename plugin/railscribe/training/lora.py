@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
+from railscribe.errors import UsageError
 from railscribe.policy import Policy
 from railscribe.training.examples import Pack, batches, encoded, together
 from railscribe.training.rows import Row
@@ -87,12 +88,20 @@ def train(
     *topics* are composed into policies, new ones in each epoch.
     *start* is an adapter of the same shape to begin with, instead of nothing.
     A run that was cut off goes on from its last checkpoint in *out*, with the same batches as if it had not been.
+
+    Raises:
+        UsageError: there is nothing to train on.
     """
     torch.manual_seed(recipe.seed)
     adapted = _adapted(model, recipe)
     if start is not None:
         set_peft_model_state_dict(adapted, load_file(start / "adapter_model.safetensors"))
     plan = list(_plan(rows, topics, policies, tokenizer, recipe))[: recipe.steps]
+    if not plan:
+        raise UsageError(
+            "There is nothing to train on: no row that is short enough, no topic, no epoch or no step.",
+            hint="Rows and topics that are held out count as none.",
+        )
     weights = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=0.01)
     scheduler = LambdaLR(optimizer, lambda step: _rate(step, len(plan)))

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from railscribe.training.rows import Row, read_rows, row_of
+from railscribe.training.rows import Row, numbered_lines, read_rows, row_of
 
 _SEED = 20261122
 
@@ -111,8 +111,8 @@ def recipe_rows(path: Path) -> list[Row]:
 
 
 def _mapped(path: Path) -> Iterator[Row]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        labelled = _relabel(json.loads(line), path.stem) if line.strip() else None
+    for _, line in numbered_lines(path):
+        labelled = _relabel(json.loads(line), path.stem)
         if labelled is not None:
             yield replace(row_of(labelled, source=path.stem), once=True)
 

@@ -53,19 +53,29 @@ def in_held_out(kin: str) -> bool:
     return int(hashlib.sha256(kin.encode()).hexdigest(), 16) % 100 < HELD_OUT_PERCENT
 
 
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of *path* that hold something, each with its number.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        # Not splitlines(): JSON allows the line separators of Unicode inside a text.
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text.") from error
+    yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+
+
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of *path* that carry plain labels; others ("mostly safe") are for a recipe to judge.
 
     Raises:
-        UsageError: a line that is no row, with file and line.
+        UsageError: the file cannot be read, or a line is no row, with file and line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(path):
         try:
             yield row_of(json.loads(line), source=path.stem)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

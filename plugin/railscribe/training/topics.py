@@ -26,7 +26,7 @@ from typing import Any
 
 from railscribe.errors import UsageError
 from railscribe.policy import Policy, parse_policy
-from railscribe.training.rows import Row, in_held_out
+from railscribe.training.rows import Row, in_held_out, numbered_lines
 from railscribe.values import Label
 
 _ROWS_A_POLICY = 14
@@ -117,31 +117,48 @@ def read_topics(path: Path) -> list[Topic]:
     """Return the topics of *path*, JSON lines.
 
     Raises:
-        UsageError: a line that is no topic, with file and line.
+        UsageError: the file cannot be read, or a line is no topic, with file and line.
     """
     topics = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in numbered_lines(path):
         try:
             topics.append(_topic(json.loads(line), path.stem))
-        except (ValueError, KeyError, TypeError) as error:
+        except KeyError as error:
+            raise UsageError(f"{path}, line {number}: not a topic ({error} is missing).") from None
+        except (ValueError, TypeError, AttributeError) as error:
             raise UsageError(f"{path}, line {number}: not a topic ({error}).") from None
     return topics
 
 
 def _topic(item: dict[str, Any], file: str) -> Topic:
     return Topic(
-        name=item["name"],
-        kin=item["topic"],
+        name=_text(item["name"], "name"),
+        kin=_text(item["topic"], "topic"),
         file=file,
-        definition=item["define"],
-        forbids=tuple(item["forbid"]),
-        permits=tuple(item["permit"]),
-        inside=tuple(item["in"]),
-        near=tuple(item["near"]),
-        answers=tuple((user, answer) for user, answer in item.get("in_responses", ())),
+        definition=_text(item["define"], "define"),
+        forbids=_texts(item, "forbid"),
+        permits=_texts(item, "permit"),
+        inside=_texts(item, "in"),
+        near=_texts(item, "near", may_be_empty=True),
+        answers=tuple(
+            (_text(user, "in_responses"), _text(answer, "in_responses"))
+            for user, answer in item.get("in_responses", ())
+        ),
         form=item.get("form", False),
         language=item.get("language", "en"),
     )
+
+
+def _texts(item: dict[str, Any], name: str, *, may_be_empty: bool = False) -> tuple[str, ...]:
+    if not isinstance(item[name], list) or not (item[name] or may_be_empty):
+        raise ValueError(f"{name!r} must be a list of texts{'' if may_be_empty else ', one at least'}")
+    return tuple(_text(text, name) for text in item[name])
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{name!r} must hold text")
+    return value
 
 
 def compose(
@@ -189,7 +206,7 @@ def _composed(
         rows += _rows(topic, [rng.choice(topic.inside)], policy, unsafe=False)
     rows += _answered(forbidden, [*permitted, *silent], policy, rng)
     if builtin:
-        rows += [replace(row, policy=policy.name) for row in rng.sample(harmful, 2)]
+        rows += [replace(row, policy=policy.name) for row in rng.sample(harmful, min(2, len(harmful)))]
     rng.shuffle(rows)
     return Composed(document=document, policy=policy, rows=tuple(rows))
 
