@@ -120,6 +120,8 @@ _OLDER = {
     **dict.fromkeys(("v_reviews", "v_late_traces"), "0002"),
     "v_images": "0003",
     **dict.fromkeys(("v_policy_tags", "v_policy_timeline"), "0004"),
+    **dict.fromkeys(("v_review_decisions", "v_review_queue"), "0006"),
+    **dict.fromkeys(("v_contents", "v_erasures", "v_holds", "v_prunes"), "0007"),
 }
 
 

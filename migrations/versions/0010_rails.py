@@ -23,6 +23,7 @@ _NEW = {
     "repeats": sa.Text,
 }
 _SOUGHT = ("stream", "repeats")
+_VIEWS = ("v_streams", "v_rollout")
 
 
 def upgrade() -> None:
@@ -69,6 +70,21 @@ def upgrade() -> None:
         GROUP BY {day}, r.tenant, p.name, r.rail, coalesce(r.rollout, 'enforce')
         """)
     )
+    _list_views(dict.fromkeys(_VIEWS, "0010"))
+
+
+def _list_views(added: dict[str, str]) -> None:
+    """Make v_interface anew: the views it lists, with *added*, without those of this revision that are not."""
+    bind = op.get_bind()
+    listed = bind.execute(sa.text("SELECT name, version, since FROM v_interface")).all()
+    views = {name: (version, since) for name, version, since in listed if name not in _VIEWS}
+    views |= {name: (1, since) for name, since in added.items()}
+    rows = (
+        f"SELECT '{name}' AS name, {version} AS version, '{since}' AS since"
+        for name, (version, since) in views.items()
+    )
+    op.execute(sa.text("DROP VIEW v_interface"))
+    op.execute(sa.text(f"CREATE VIEW v_interface AS {' UNION ALL '.join(rows)}"))
 
 
 def downgrade() -> None:
@@ -79,7 +95,8 @@ def downgrade() -> None:
         raise CommandError(
             f"this would drop what {count} rows of records say, and evidence is not dropped by a downgrade"
         )
-    for view in ("v_rollout", "v_streams"):
+    _list_views({})
+    for view in reversed(_VIEWS):
         op.execute(sa.text(f"DROP VIEW {view}"))
     for name in _SOUGHT:
         op.drop_index(f"ix_records_{name}_checked_at", "records")
