@@ -103,6 +103,55 @@ def test_a_server_that_honours_all_is_well(
     assert sorted(kept) == sorted((name, "honoured", loopback.base_url, "vllm") for name in PROBES)
 
 
+def test_a_policy_that_does_not_fit_the_engine_is_told(
+    doctor: Run, loopback: Loopback, answer: type[Answer], chat: Any, tmp_path: Path
+) -> None:
+    """One of a tenant as well: with thresholds where there are no scores, or of a mode that was found ignored."""
+    loopback.judge = Model(answer, chat, drops=("chat_template_kwargs",))
+    by_score = POLICY.replace("no-wet-weather", "by-score").replace(
+        "any mention of rain", "rain, threshold: 0.4"
+    )
+    (tmp_path / "by-score.yaml").write_text(by_score, encoding="utf-8")
+    (tmp_path / "railscribe.toml").write_text(
+        'policy_by_tenant = {acme = "by-score.yaml"}\n', encoding="utf-8"
+    )
+
+    def unfit(*flags: str) -> tuple[int, str]:
+        ran = doctor("--json", *flags)
+        return ran.code, next((each["said"] for each in ran.json()["findings"] if each["part"] == "fit"), "")
+
+    code, said = unfit()
+    assert code == 1
+    assert "The policy by-score has thresholds on categories (Wet Weather)" in said
+    assert "ignore" not in said  # the probes of this run say that
+    (tmp_path / "railscribe.toml").unlink()
+    code, said = unfit("--no-probe")
+    assert code == 1
+    assert said.startswith(
+        "The policy no-wet-weather travels as mode taxonomy, which this engine was found to ignore"
+    )
+    loopback.judge = Model(answer, chat)
+    assert unfit() == (0, "")
+    assert unfit("--no-probe") == (0, "")
+
+
+def test_a_tenant_s_policy_needs_its_mode(
+    doctor: Run, loopback: Loopback, answer: type[Answer], chat: Any, tmp_path: Path
+) -> None:
+    """What only a tenant's policy needs fails the doctor where it is ignored."""
+    loopback.judge = Model(answer, chat, drops=("chat_template_kwargs",))
+    clauses = (
+        POLICY.partition("categories")[0].replace("no-wet-weather", "clauses")
+        + "disallowed: [Talk of rain]\n"
+    )
+    (tmp_path / "clauses.yaml").write_text(clauses, encoding="utf-8")
+    (tmp_path / "railscribe.toml").write_text(
+        'policy_by_tenant = {acme = "clauses.yaml"}\n', encoding="utf-8"
+    )
+
+    assert "FAIL  policy      ignored" in doctor().out
+
+
 def test_dropped_arguments_are_a_failure_that_guards_heed(
     doctor: Run, railscribe: Run, loopback: Loopback, answer: type[Answer], chat: Any
 ) -> None:

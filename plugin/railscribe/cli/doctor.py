@@ -7,22 +7,23 @@ keeps the results in the audit database, where guards heed them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from railscribe.admission import refuse_unscored
 from railscribe.audit import open_store
 from railscribe.audit.tables import HEAD
 from railscribe.choosing import open_policy
 from railscribe.cli import options
 from railscribe.cli.remedies import remedy
 from railscribe.engines import Engine, open_engine
-from railscribe.errors import RailscribeError
+from railscribe.errors import PolicyError, RailscribeError
 from railscribe.nemotron import build_request, parse_reply
-from railscribe.policy import render
+from railscribe.policy import Policy, render
 from railscribe.probing import Found, probe
 from railscribe.settings import Settings
 from railscribe.sync import run_sync
@@ -39,6 +40,7 @@ from railscribe.values import (
 )
 
 _Say = Callable[[str], object]
+_PROBE_OF_MODE = {Mode.POLICY: ProbeName.POLICY, Mode.TAXONOMY: ProbeName.TAXONOMY}
 _BAD = (ProbeResult.IGNORED, ProbeResult.REFUSED)
 
 
@@ -48,6 +50,13 @@ class Finding(NamedTuple):
     part: str
     ok: bool
     said: str
+
+
+class _Met(NamedTuple):
+    """An engine that has started."""
+
+    info: EngineInfo
+    address: str | None
 
 
 class Probed(NamedTuple):
@@ -88,10 +97,11 @@ def doctor(
     )
     say: _Say = _nothing if as_json else typer.echo
     findings = []
-    for finding in _findings(settings):
+    for finding in _findings(settings, probes=probes):
         findings.append(finding)
         say(f"{_mark(ok=finding.ok)}  {finding.part:<12}{finding.said}")
-    probed = _probed(settings, say) if probes and findings[-1].ok else None
+    can_probe = all(finding.ok for finding in findings if finding.part in ("policy", "engine"))
+    probed = _probed(settings, say) if probes and can_probe else None
     stored = probed is not None and _kept(settings, probed, say)
     bad = [found for found in probed.found if _is_bad(found, settings)] if probed else []
     ok = all(finding.ok for finding in findings) and not bad
@@ -112,13 +122,23 @@ def _mark(*, ok: bool) -> str:
     return "ok  " if ok else "FAIL"
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
+def _findings(settings: Settings, *, probes: bool) -> Iterator[Finding]:
     yield _packages()
-    for part, look in (("policy", _policy), ("database", _database), ("engine", _engine)):
-        try:
-            yield Finding(part, True, look(settings))
-        except RailscribeError as error:
-            yield Finding(part, False, str(error))
+    policy = _looked("policy", _policy, settings)
+    yield policy
+    yield _looked("database", _database, settings)
+    met: list[_Met] = []
+    yield _looked("engine", lambda settings: _engine(settings, met), settings)
+    ignored = {mode for each in met for mode in _known_ignored(settings, each)} if not probes else set()
+    if policy.ok and (unfit := list(_unfit(settings, ignored))):
+        yield Finding("fit", False, "\n                  ".join(unfit))
+
+
+def _looked(part: str, look: Callable[[Settings], str], settings: Settings) -> Finding:
+    try:
+        return Finding(part, True, look(settings))
+    except RailscribeError as error:
+        return Finding(part, False, str(error))
 
 
 def _packages() -> Finding:
@@ -134,7 +154,46 @@ def _packages() -> Finding:
 def _policy(settings: Settings) -> str:
     rendering = render(open_policy(settings.policy, settings))
     named = f"{rendering.policy_name} {rendering.policy_version}"
-    return f"{named}, mode {rendering.mode.value}, {len(rendering.text)} characters"
+    others = len(_policies(settings)) - 1
+    more = f"; {others} more of tenants" if others else ""
+    return f"{named}, mode {rendering.mode.value}, {len(rendering.text)} characters{more}"
+
+
+def _policies(settings: Settings) -> list[Policy]:
+    """Return the policies that *settings* name, for all and for tenants, each once."""
+    named = dict.fromkeys((settings.policy, *settings.policy_by_tenant.values()))
+    return [open_policy(reference, settings) for reference in named]
+
+
+def _unfit(settings: Settings, ignored: Collection[Mode]) -> Iterator[str]:
+    """Yield what keeps the engine, which ignores policies of the modes *ignored*, from deciding by one of them."""
+    try:
+        engine = open_engine(settings)  # nothing is loaded or contacted
+    except RailscribeError:
+        return  # the engine's own finding says so
+    for policy in _policies(settings):
+        try:
+            refuse_unscored(policy, engine)
+        except PolicyError as error:
+            yield str(error)
+        mode = render(policy).mode
+        if mode in ignored:
+            yield (
+                f"The policy {policy.name} travels as mode {mode.value}, which this engine was found to ignore:"
+                " every check under it is undecided (policy_ignored). Probe again once that is mended."
+            )
+
+
+def _known_ignored(settings: Settings, engine: _Met) -> set[Mode]:
+    """Return the modes that *engine* ignores by the newest probes kept, where guards heed them."""
+    if settings.allow_ignored_policy:
+        return set()
+    try:
+        with open_store(settings) as store:
+            kept = {probe.name: probe.result for probe in store.probes(engine.info, engine.address)}
+    except RailscribeError:
+        return set()  # the database's own finding says so
+    return {mode for mode, name in _PROBE_OF_MODE.items() if kept.get(name) is ProbeResult.IGNORED}
 
 
 def _database(settings: Settings) -> str:
@@ -142,11 +201,14 @@ def _database(settings: Settings) -> str:
         return f"at revision {HEAD}"
 
 
-def _engine(settings: Settings) -> str:
+def _engine(settings: Settings, met: list[_Met]) -> str:
+    """Ask the engine once; *met* is told how it calls itself once it has started."""
+
     async def ask() -> str:
         began = time.perf_counter()
         async with open_engine(settings) as engine:
             started = time.perf_counter()
+            met.append(_Met(engine.info, engine.address))
             request = build_request(
                 Exchange(user="What time does the library open?"),
                 render(open_policy(settings.policy, settings)),
@@ -211,8 +273,7 @@ def _kept(settings: Settings, probed: Probed, say: _Say) -> bool:
 def _is_needed(name: ProbeName, settings: Settings) -> bool:
     """Whether checks with *settings* go wrong, and not only without something, where *name* is not honoured."""
     if name in (ProbeName.POLICY, ProbeName.TAXONOMY):
-        mode = render(open_policy(settings.policy, settings)).mode
-        return mode is (Mode.POLICY if name is ProbeName.POLICY else Mode.TAXONOMY)
+        return any(_PROBE_OF_MODE.get(render(policy).mode) is name for policy in _policies(settings))
     if name is ProbeName.THINKING:
         return settings.think
     return name is not ProbeName.LOGPROBS
