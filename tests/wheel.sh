@@ -37,7 +37,7 @@ test() {
 if [ $# -gt 0 ]; then
   test "$@"
 else
-  test -m "not embedded" tests/test_packaging.py tests/test_public_api.py tests/cli tests/rails tests/evaluation \
+  test -m "not embedded" tests/test_packaging.py tests/test_public_api.py tests/cli/test_verbs.py tests/cli/test_policy.py tests/rails tests/evaluation \
     tests/audit/test_schema.py tests/audit/test_upgrade.py tests/policy/test_ready_policies.py \
     tests/policy/test_json_schema.py tests/training
   test tests/test_readme.py
