@@ -111,7 +111,9 @@ def alembic_config() -> Config:
 
 def _migrate(url: str, revision: str, migrate: Callable[[Config, str], None], *, create: bool) -> None:
     parsed = parse_url(url)
-    engine = writing(open_engine(parsed, create=create))
+    # Whoever comes second waits for all the steps of the first, as on PostgreSQL below.
+    patient = {"timeout": "60"} if parsed.drivername == "sqlite" and "timeout" not in parsed.query else {}
+    engine = writing(open_engine(parsed.update_query_dict(patient), create=create))
     try:
         with translated(parsed, "Migrating"), engine.begin() as connection:
             if connection.dialect.name == "postgresql":  # SQLite's write lock is held from the first moment
