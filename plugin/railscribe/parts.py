@@ -8,7 +8,8 @@ Rules
 3. What is neither text nor image (sound, files, whatever comes next) makes it unjudgeable: ``modality``.
    Nothing is dropped in silence.
 4. Calls of tools are text as well: a sentence each, with the name and all arguments.
-5. The shapes are those of OpenAI's chat messages and of LangChain's content blocks.
+5. The shapes are those of OpenAI's chat messages and of LangChain's content blocks. What a model thought, and a
+   refusal of its own, are text like any other, for hosts show them.
 """
 
 from __future__ import annotations
@@ -74,41 +75,71 @@ def calls_text(calls: object) -> object:
     """
     if isinstance(calls, str) or not isinstance(calls, Sequence):
         return calls
-    return "\n".join(_call_text(call) for call in calls)
+    return "\n".join(call_text(call) for call in calls)
 
 
-def _call_text(call: object) -> str:
+_ARGUMENTS = ("arguments", "args", "input", "partial_json")
+
+
+def call_text(call: object) -> str:
+    """Return one call as a sentence."""
     fields = call if isinstance(call, Mapping) else getattr(call, "__dict__", {})
     function = fields.get("function", fields)
     function = function if isinstance(function, Mapping) else getattr(function, "__dict__", {})
     name = function.get("name")
     if not isinstance(name, str):
         # Nothing is dropped in silence: what has no name is judged by what it says of itself.
-        return _json(call)
-    arguments: object = next(
-        (function[key] for key in ("arguments", "args") if function.get(key) is not None), {}
-    )
+        return as_json(call)
+    given = [function[key] for key in _ARGUMENTS if function.get(key) is not None]
+    told = ", ".join(filter(None, map(_arguments_text, given)))
+    return f"Calling the tool {name} with {told}." if told else f"Calling the tool {name}."
+
+
+def _arguments_text(arguments: object) -> str:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
         except ValueError:  # a model wrote it; it is judged as it is
-            return f"Calling the tool {name} with {arguments}."
+            return str(arguments)
     if not isinstance(arguments, Mapping):
-        return f"Calling the tool {name} with {_json(arguments)}."
-    told = ", ".join(f"{argument} {_json(value)}" for argument, value in arguments.items())
-    return f"Calling the tool {name} with {told}." if told else f"Calling the tool {name}."
+        return as_json(arguments)
+    return ", ".join(f"{argument} {as_json(value)}" for argument, value in arguments.items())
 
 
-def _json(value: object) -> str:
+def as_json(value: object) -> str:
+    """Return *value* as text, whatever it is."""
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+_TEXT_UNDER = {
+    **dict.fromkeys(("text", "input_text", "output_text", "text-plain"), ("text",)),
+    "refusal": ("refusal",),
+    "reasoning": ("reasoning", "summary", "content", "text"),
+    "thinking": ("thinking",),
+    "redacted_thinking": (),
+}
+"""Where parts of each type that is text keep it."""
+_MAY_BE_SEALED = ("reasoning", "thinking", "redacted_thinking")
+"""Types that may hold nothing but a cipher, which says nothing to anybody but its provider."""
 
 
 def _text_of(part: object) -> str | None:
     if isinstance(part, str):
         return part
-    if isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str):
-        return str(part["text"])
-    return None
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    keys = _TEXT_UNDER.get(kind) if isinstance(kind, str) else None
+    if keys is None or not isinstance(part, Mapping):
+        return None
+    texts: list[object] = []
+    for key in keys:
+        told = part.get(key)
+        if isinstance(told, list) and kind in _MAY_BE_SEALED:  # a summary in parts of its own
+            texts += [each.get("text") if isinstance(each, Mapping) else each for each in told]
+        elif told is not None:
+            texts.append(told)
+    if not all(isinstance(text, str) for text in texts) or not (texts or kind in _MAY_BE_SEALED):
+        return None
+    return "\n".join(map(str, texts))
 
 
 def _image_url_of(part: object) -> str | None:

@@ -35,7 +35,7 @@ from railscribe.parts import Turn
 from railscribe.policy import Policy
 from railscribe.recording import Caller, new_id
 from railscribe.rollout import OnUndecided, Rollout
-from railscribe.values import Direction, Enforcement, Exchange, Identity, Record, StreamPart
+from railscribe.values import Cause, Direction, Enforcement, Exchange, Identity, Record, StreamPart
 from railscribe.verdict_cache import VerdictCache
 
 _SENTENCE = re.compile(r"[.!?…][\"'\u201d\u2019)\]]*\s|[。!?।؟]|\n")
@@ -65,6 +65,8 @@ class GuardedStream:
     """One guarded stream; read it once.
 
     *user* is the turn that is answered. *policy*, *identity*, *on_undecided* and *rollout* default to the guard's.
+    *on_failure* is told what kept a check from being recorded, in the place of whoever reads; where it returns, the
+    window is shown. With it a policy that cannot be found is on record, ``not_run``.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class GuardedStream:
         window: Window | None = None,
         say_refusal: bool = True,
         caller: Caller | None = None,
+        on_failure: Callable[[Exception], None] | None = None,
     ) -> None:
         self.guard = guard
         self.id, _ = new_id()
@@ -96,6 +99,7 @@ class GuardedStream:
         self._window = window or Window()
         self._say_refusal = say_refusal
         self._caller = caller or Caller(rail="stream")
+        self._on_failure = on_failure
         self._verdicts = VerdictCache(most=64, seconds=600.0)
 
     async def over(
@@ -132,19 +136,31 @@ class GuardedStream:
                 response = shown[-self._window.context_chars :] + window
         elif not response and not self.records:
             return True  # the source said nothing
-        policy = await self.guard.policy_for(self._policy, self._identity)
-        record = await self.guard.check(
-            Exchange(user=self._user.text, response=response, images=self._user.images),
-            direction=Direction.OUTPUT,
-            policy=policy,
-            identity=self._identity,
-            on_undecided=self._on_undecided,
-            rollout=self._rollout,
-            caller=self._caller,
-            problem=self._user.problem,
-            part=StreamPart(stream=self.id, number=len(self.records), final=final),
-            verdicts=self._verdicts,
-        )
+        problem = self._user.problem
+        try:
+            policy = await self.guard.policy_for(self._policy, self._identity)
+        except Exception:
+            if self._on_failure is None:
+                raise
+            policy, problem = self.guard.policy, Cause.NOT_RUN
+        try:
+            record = await self.guard.check(
+                Exchange(user=self._user.text, response=response, images=self._user.images),
+                direction=Direction.OUTPUT,
+                policy=policy,
+                identity=self._identity,
+                on_undecided="block" if problem is Cause.NOT_RUN else self._on_undecided,
+                rollout=self._rollout,
+                caller=self._caller,
+                problem=problem,
+                part=StreamPart(stream=self.id, number=len(self.records), final=final),
+                verdicts=self._verdicts,
+            )
+        except Exception as error:
+            if self._on_failure is None:
+                raise
+            self._on_failure(error)
+            return True
         self.records.append(record)
         if record.enforcement is not Enforcement.REFUSED:
             return True
@@ -211,7 +227,8 @@ def text_in(item: Any) -> str:
     content = _field(item, "content")
     if isinstance(content, str):
         return content
-    texts = [part if isinstance(part, str) else _field(part, "text") for part in content or ()]
+    parts = content if isinstance(content, (list, tuple)) else ()
+    texts = [part if isinstance(part, str) else _field(part, "text") for part in parts]
     return "".join(str(text) for text in texts if text)
 
 

@@ -328,10 +328,12 @@ def test_a_guard_without_a_database_says_what_to_run(settings: Settings, tmp_pat
         GuardRunnable(settings.model_copy(update={"database_url": f"sqlite:///{tmp_path}/none.db"}))
 
 
-def test_what_is_no_message_is_a_mistake(guard: StandingGuard) -> None:
-    """Something a guard cannot read is an error, and never passes."""
-    with pytest.raises(UsageError, match="dict"):
+def test_what_is_no_message_is_undecided(guard: StandingGuard, caplog: pytest.LogCaptureFixture) -> None:
+    """Something a guard cannot read never passes, is on record, and the log says what it was."""
+    with pytest.raises(RefusedError, match="modality"):
         GuardRunnable(guard).invoke({"question": "hello"})
+
+    assert "cannot read a dict" in caplog.text
 
 
 # Policies that say more.

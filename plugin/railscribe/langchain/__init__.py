@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from railscribe.errors import MissingExtraError
 from railscribe.langchain.documents import GuardDocuments
 from railscribe.langchain.observer import GuardObserver
+from railscribe.langchain.refusing import RefusedError
 from railscribe.langchain.runnable import GuardedModel, GuardRunnable
-from railscribe.langchain.turns import RefusedError
 
 if TYPE_CHECKING:
     from railscribe.langchain.middleware import GuardMiddleware

@@ -1,17 +1,30 @@
-"""One guard as LangChain's rooms use it: what they have in common. No host logic here but the records' names."""
+"""One guard as LangChain's rooms use it: what they have in common. No host logic here but the records' names.
+
+Rules
+
+1. Nothing but a :class:`RefusedError` comes out of a check. What cannot be read, or whose policy is unknown, is on
+   record as undecided, ``modality`` or ``not_run``; what cannot be recorded is refused without a record,
+   ``not_recorded``, but where all is only observed. Whatever failed is logged without content.
+2. What is said and what is called are judged apart, as a response and as calls.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from langchain_core import __version__ as _core_version
+from langchain_core.messages import BaseMessage
 
 from railscribe.admission import refuse_misfit
+from railscribe.errors import NotRecordedError, RailscribeError
 from railscribe.guard import Guard
-from railscribe.langchain.turns import RefusedError
+from railscribe.langchain.refusing import RefusedError
+from railscribe.langchain.turns import joined, messages_of, response_of, tools_answers, user_turn
 from railscribe.language import told
-from railscribe.parts import Turn
+from railscribe.parts import Turn, join_turns
 from railscribe.policy import Policy
 from railscribe.recording import Caller
 from railscribe.rollout import OnUndecided, Rollout
@@ -19,6 +32,11 @@ from railscribe.settings import Settings, load_settings
 from railscribe.standing import StandingGuard
 from railscribe.streaming import GuardedStream
 from railscribe.values import Cause, Direction, Enforcement, Exchange, Identity, Record
+
+logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
+UNREAD = Turn(text="", problem=Cause.NOT_RUN)
 
 
 class Checker:
@@ -58,6 +76,14 @@ class Checker:
         """
         refuse_misfit(self.policy, direction, self.guard.engine)
 
+    async def read(self, read: Callable[..., R], value: object, otherwise: R) -> R:
+        """Return what *read* finds in *value*, on a thread, for pictures are decoded; *otherwise* where it fails."""
+        try:
+            return await asyncio.to_thread(read, value, self.guard.settings)
+        except Exception as error:  # noqa: BLE001 - rule 1
+            logger.error("what is to be checked could not be read: %s", type(error).__name__)  # noqa: TRY400
+            return otherwise
+
     async def check(
         self,
         direction: Direction,
@@ -68,14 +94,18 @@ class Checker:
         enforced: Rollout | None = None,
     ) -> Record:
         """Return the record of *turn*, which travels in *direction*; *user* is what a response answers."""
-        policy = await self.guard.policy_for(self.named, identity)
         exchange, problem = _exchange(direction, turn, user or Turn(text=""))
+        try:
+            policy = await self.guard.policy_for(self.named, identity)
+        except Exception as error:  # noqa: BLE001 - rule 1, and it goes on record
+            _log(error)
+            policy, problem = self.policy, Cause.NOT_RUN
         return await self.guard.check(
             exchange,
             direction=direction,
             policy=policy,
             identity=identity,
-            on_undecided=self.on_undecided,
+            on_undecided="block" if problem is Cause.NOT_RUN else self.on_undecided,
             rollout=enforced or self._enforced,
             caller=self.caller(direction),
             problem=problem,
@@ -89,11 +119,84 @@ class Checker:
         Raises:
             RefusedError: it may not.
         """
-        record = await self.check(direction, turn, identity, user=user)
+        try:
+            record = await self.check(direction, turn, identity, user=user)
+        except Exception as error:  # noqa: BLE001 - rule 1
+            self.refuse_unrecorded(direction, identity, error)
+            return
         if record.enforcement is Enforcement.REFUSED:
-            policy = await self.guard.policy_for(self.named, identity)
+            policy = self.judged_by(record)
             # On a thread: the user's language may have to be found.
-            raise RefusedError(record, policy, await asyncio.to_thread(told, policy, record))
+            raise RefusedError.by(record, policy, await asyncio.to_thread(told, policy, record))
+
+    async def admit_prompt(self, value: object, identity: Identity) -> Turn:
+        """Return the user's turn in *value*, a prompt, when all that comes in with it may go on.
+
+        Raises:
+            RefusedError: it may not.
+        """
+        turn = await self.read(user_turn, value, UNREAD)
+        await self.admit(Direction.INPUT, turn, identity)
+        if self.policy.applies(Direction.TOOL_INPUT):
+            for answer in tools_answers(messages_of(value) or ()):
+                await self.admit_tool_answer(answer, identity)
+        return turn
+
+    async def admit_turn(self, messages: Sequence[BaseMessage], identity: Identity) -> None:
+        """Return when *messages*, all of them the user's, may go on.
+
+        Raises:
+            RefusedError: they may not.
+        """
+        await self.admit(Direction.INPUT, await self.read(joined, messages, UNREAD), identity)
+
+    async def admit_tool_answer(self, answer: object, identity: Identity) -> None:
+        """Return when *answer*, a tool's message, may go on: it may well say nothing.
+
+        Raises:
+            RefusedError: it may not.
+        """
+        said, calls = await self.read(response_of, answer, (UNREAD, ""))
+        turn = join_turns((said, Turn(text=calls)))
+        if turn.text.strip() or turn.images or turn.problem:
+            await self.admit(Direction.TOOL_INPUT, turn, identity)
+
+    async def admit_response(
+        self,
+        value: object,
+        identity: Identity,
+        *,
+        user: Turn | None = None,
+        tools: bool = True,
+        required: bool = True,
+    ) -> None:
+        """Return when *value*, the response to *user*, may go on.
+
+        *tools* says whether its calls are judged, *required* whether one that is empty is judged as such.
+
+        Raises:
+            RefusedError: it may not.
+        """
+        said, calls = await self.read(response_of, value, (UNREAD, ""))
+        if said.text.strip() or said.images or said.problem or (required and not calls):
+            await self.admit(Direction.OUTPUT, said, identity, user=user)
+        if calls and tools:
+            await self.admit(Direction.TOOL_OUTPUT, Turn(text=calls), identity, user=user)
+
+    def judged_by(self, record: Record) -> Policy:
+        """Return the policy that *record* was decided by."""
+        return self.guard.policies.seen.get(record.rendering.policy_digest, self.policy)
+
+    def refuse_unrecorded(self, direction: Direction, identity: Identity, error: Exception) -> None:
+        """Refuse what could not be checked and recorded because of *error*, but where all is only observed.
+
+        Raises:
+            RefusedError: it is refused.
+        """
+        _log(error)
+        cause = Cause.NOT_RECORDED if isinstance(error, NotRecordedError) else Cause.NOT_RUN
+        if (self._enforced or Rollout.parse(self.guard.settings.rollout)).enforces(identity, ""):
+            raise RefusedError.without_record(direction, self.policy, cause) from error
 
     def stream(self, user: Turn, identity: Identity) -> GuardedStream:
         """Return a guarded stream of the answer to *user*."""
@@ -106,6 +209,7 @@ class Checker:
             rollout=self._enforced,
             say_refusal=False,
             caller=self.caller(Direction.OUTPUT, " (stream)"),
+            on_failure=lambda error: self.refuse_unrecorded(Direction.OUTPUT, identity, error),
         )
 
     def caller(self, direction: Direction, what: str = "") -> Caller:
@@ -122,3 +226,9 @@ def _exchange(direction: Direction, turn: Turn, user: Turn) -> tuple[Exchange, C
         return Exchange(user=turn.text, images=turn.images), turn.problem
     problem = turn.problem or user.problem or (Cause.MODALITY if turn.images else None)
     return Exchange(user=user.text, response=turn.text, images=user.images + turn.images), problem
+
+
+def _log(error: Exception) -> None:
+    # Our own messages carry no content; of a foreign one only the type is repeated.
+    what = str(error) if isinstance(error, RailscribeError) else f"a bug ({type(error).__name__})."
+    logger.error("a check could not be run: %s", what)

@@ -4,37 +4,59 @@
 
 Rules
 
-1. *Before the model*: the user's unanswered turn. A refused one is taken out of the state, the refusal is the answer,
-   and the agent ends.
-2. *Behind the model*: text as a response, calls of tools as calls. It is judged inside the model's node, so what is
-   refused never comes to stand in the state or in a checkpoint: the refusal stands in its place, without any calls.
-3. *Around tools*: what a tool answers. The model reads a note in the place of what is refused.
-4. The model's tokens are held back from ``stream_mode="messages"`` until they were judged, and come as one message.
-5. Messages that are allowed stay as they are, pictures included. A refusal carries ``railscribe`` in its
+1. *Before the model*: what the user said and was not judged yet. Which messages were is kept in the state, by digest,
+   so that an earlier one that is changed under its id is judged again. A refused turn is taken out of the state, the
+   refusal is the answer, and the agent ends. An agent that nobody asked anything is refused: ``empty``.
+2. *At the model*: messages that other middleware put in since are judged like the user's, and so are answers of tools
+   that did not come through rule 4.
+3. *Behind the model*: text and reasoning as a response, calls of tools as calls, structured output as what it says.
+   It is judged inside the model's node, so what is refused never comes to stand in the state or in a checkpoint: the
+   refusal stands in its place, without any calls.
+4. *Around tools*: a call that was not judged behind the model (somebody has edited it), and what a tool answers, in
+   messages or in a command's. The model reads a note in the place of what is refused.
+5. A model's tokens are shown to nobody before they were judged: neither to ``stream_mode="messages"``, where the
+   answer comes as one message, nor to ``astream_events``. The same holds for models that tools ask.
+6. Messages that are allowed stay as they are, pictures included. A refusal carries ``railscribe`` in its
    ``response_metadata``: the record's id and what was decided.
-6. A state that was saved before the check, the agent's very input, is the checkpointer's to keep: LangGraph writes it
+7. A state that was saved before the check, the agent's very input, is the checkpointer's to keep: LangGraph writes it
    down before any node runs.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
+from threading import Lock
+from typing import Annotated, Any
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, hook_config
-from langchain.agents.middleware.types import ToolCallRequest
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, RemoveMessage, ToolMessage
+from langchain.agents.middleware.types import PrivateStateAttr, ToolCallRequest
+from langchain_core.callbacks.base import BaseCallbackManager
+from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.config import get_config
-from langgraph.constants import TAG_NOSTREAM
 from langgraph.types import Command
+from typing_extensions import NotRequired
 
 from railscribe.guard import Guard
-from railscribe.langchain.checking import Checker
-from railscribe.langchain.turns import RefusedError, calls_turn, identity_of, unanswered, user_turn
-from railscribe.parts import Turn, read_turn
+from railscribe.langchain.checking import UNREAD, Checker
+from railscribe.langchain.refusing import RefusedError
+from railscribe.langchain.streams import shows_tokens, unwatched
+from railscribe.langchain.turns import (
+    digest_of,
+    identity_of,
+    messages_of,
+    speaker_of,
+    structured,
+    tools_answers,
+    unanswered,
+    user_turn,
+)
+from railscribe.parts import Turn
 from railscribe.policy import Policy
 from railscribe.rollout import OnUndecided
 from railscribe.settings import Settings
@@ -42,9 +64,16 @@ from railscribe.sync import run_sync
 from railscribe.values import Direction, Identity
 
 _WITHHELD = "This tool's answer was withheld by the content policy."
+_MOST_KNOWN = 4096
 
 
-class GuardMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
+class GuardedState(AgentState[Any]):
+    """An agent's state, with what was judged of it."""
+
+    railscribe_judged: NotRequired[Annotated[list[str], PrivateStateAttr]]
+
+
+class GuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
     """Guards an agent; give one instance to as many agents as are to share its guard.
 
     *guard* is a guard of yours, or settings to stand one up with; without it, those of the environment hold. *policy*,
@@ -53,6 +82,8 @@ class GuardMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
     Raises:
         RailscribeError: what the guard lacks (a policy, a database, an engine) and the command that mends it.
     """
+
+    state_schema = GuardedState
 
     def __init__(
         self,
@@ -64,6 +95,7 @@ class GuardMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         tools: bool = True,
     ) -> None:
         super().__init__()
+        self._known = _Known()
         self._checker = Checker(
             guard,
             policy=policy,
@@ -82,21 +114,28 @@ class GuardMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         return self._checker.guard
 
     @hook_config(can_jump_to=["end"])
-    def before_model(self, state: AgentState[Any], runtime: Any) -> dict[str, Any] | None:
-        """Judge the user's turn."""
-        return run_sync(self._before(state["messages"], _identity()))
+    def before_model(self, state: GuardedState, runtime: Any) -> dict[str, Any] | None:
+        """Judge what came in."""
+        return run_sync(self._before(state, _identity()))
 
     @hook_config(can_jump_to=["end"])
-    async def abefore_model(self, state: AgentState[Any], runtime: Any) -> dict[str, Any] | None:
-        """Judge the user's turn."""
-        return await self._before(state["messages"], _identity())
+    async def abefore_model(self, state: GuardedState, runtime: Any) -> dict[str, Any] | None:
+        """Judge what came in."""
+        return await self._before(state, _identity())
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         """Judge what the model answers."""
         identity = _identity()
-        return run_sync(self._behind(request, handler(_held(request)), identity))
+        try:
+            user = run_sync(self._at_the_model(request, identity))
+            with _held():
+                response = handler(request)
+            run_sync(self._behind(response, user, identity))
+        except RefusedError as error:
+            return ModelResponse(result=[_refusal(error)])
+        return response
 
     async def awrap_model_call(
         self,
@@ -105,7 +144,14 @@ class GuardMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
     ) -> ModelResponse[Any]:
         """Judge what the model answers."""
         identity = _identity()
-        return await self._behind(request, await handler(_held(request)), identity)
+        try:
+            user = await self._at_the_model(request, identity)
+            with _held():
+                response = await handler(request)
+            await self._behind(response, user, identity)
+        except RefusedError as error:
+            return ModelResponse(result=[_refusal(error)])
+        return response
 
     def wrap_tool_call(
         self,
@@ -113,8 +159,16 @@ class GuardMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]],
     ) -> ToolMessage | Command[Any]:
         """Judge what a tool answers."""
-        answer = handler(request)
-        return run_sync(self._after_tool(request, answer, _identity())) if self._judges_tools else answer
+        if not self._judges_tools:
+            return handler(request)
+        identity = _identity()
+        try:
+            run_sync(self._before_tool(request, identity))
+            answer = handler(_silent(request))
+            run_sync(self._after_tool(answer, identity))
+        except RefusedError as error:
+            return _note(request, error)
+        return answer
 
     async def awrap_tool_call(
         self,
@@ -122,87 +176,201 @@ class GuardMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
     ) -> ToolMessage | Command[Any]:
         """Judge what a tool answers."""
-        answer = await handler(request)
-        return await self._after_tool(request, answer, _identity()) if self._judges_tools else answer
-
-    async def _before(self, messages: Sequence[BaseMessage], identity: Identity) -> dict[str, Any] | None:
-        new = _new_turn(messages)
-        if not new:
-            return None
+        if not self._judges_tools:
+            return await handler(request)
+        identity = _identity()
         try:
-            # On a thread, because pictures are decoded.
-            turn = await asyncio.to_thread(user_turn, new, self.guard.settings)
-            await self._checker.admit(Direction.INPUT, turn, identity)
+            await self._before_tool(request, identity)
+            answer = await handler(_silent(request))
+            await self._after_tool(answer, identity)
+        except RefusedError as error:
+            return _note(request, error)
+        return answer
+
+    async def _before(self, state: GuardedState, identity: Identity) -> dict[str, Any] | None:
+        messages = state["messages"]
+        judged = state.get("railscribe_judged")
+        keys = await asyncio.to_thread(_keys, messages)
+        new = unanswered(messages) if judged is None else _unjudged(messages, keys, judged)
+        try:
+            if new or judged is None:
+                await self._checker.admit_turn(new, identity)
         except RefusedError as error:
             taken_out = [RemoveMessage(id=message.id) for message in new if message.id is not None]
             return {"messages": [*taken_out, _refusal(error)], "jump_to": "end"}
-        return None
+        update: dict[str, Any] = {"railscribe_judged": keys} if judged != keys else {}
+        if notes := await self._notes(messages, identity):
+            update["messages"] = notes
+        return update or None
 
-    async def _behind(
-        self, request: ModelRequest[Any], response: ModelResponse[Any], identity: Identity
-    ) -> ModelResponse[Any]:
-        user = await asyncio.to_thread(user_turn, request.messages, self.guard.settings)
-        try:
-            for message in response.result:
-                await self._judge_answer(message, user, identity)
-        except RefusedError as error:
-            return ModelResponse(result=[_refusal(error)])
-        return response
+    async def _notes(self, messages: Sequence[BaseMessage], identity: Identity) -> list[BaseMessage]:
+        """Return notes in the place of tools' answers that nobody has judged and that are refused."""
+        notes: list[BaseMessage] = []
+        for answer in self._unknown_answers(messages, identity):
+            try:
+                await self._checker.admit_tool_answer(answer, identity)
+            except RefusedError as error:
+                call = getattr(answer, "tool_call_id", "")
+                notes.append(
+                    ToolMessage(_WITHHELD, id=answer.id, tool_call_id=call, response_metadata=error.told)
+                )
+            else:
+                self._known.add(identity, answer.content)
+        return notes
 
-    async def _judge_answer(self, message: BaseMessage, user: Turn, identity: Identity) -> None:
-        turn = await asyncio.to_thread(read_turn, message.content, self.guard.settings)
-        calls = isinstance(message, AIMessage) and bool(message.tool_calls or message.invalid_tool_calls)
-        if turn.text.strip() or turn.images or turn.problem or not calls:
-            await self._checker.admit(Direction.OUTPUT, turn, identity, user=user)
-        if calls and self._judges_tools and isinstance(message, AIMessage):
-            await self._checker.admit(Direction.TOOL_OUTPUT, calls_turn(message), identity, user=user)
+    def _unknown_answers(self, messages: Sequence[BaseMessage], identity: Identity) -> list[BaseMessage]:
+        answers = tools_answers(messages) if self._judges_tools else []
+        return [
+            each
+            for each in answers
+            if each.content != _WITHHELD and not self._known.has(identity, each.content)
+        ]
 
-    async def _after_tool(
-        self, request: ToolCallRequest, answer: ToolMessage | Command[Any], identity: Identity
-    ) -> ToolMessage | Command[Any]:
-        try:
-            for message in _messages_in(answer):
-                turn = await asyncio.to_thread(read_turn, message.content, self.guard.settings)
-                if turn.text.strip() or turn.images or turn.problem:  # a tool may well answer nothing
-                    await self._checker.admit(Direction.TOOL_INPUT, turn, identity)
-        except RefusedError as error:
-            call = request.tool_call
-            return ToolMessage(
-                content=_WITHHELD,
-                name=call["name"],
-                tool_call_id=str(call["id"]),
-                status="error",
-                response_metadata=_told(error),
+    async def _at_the_model(self, request: ModelRequest[Any], identity: Identity) -> Turn:
+        """Return the user's turn, when nothing else that is new to us stands in *request* (rule 2)."""
+        judged: list[str] | None = request.state.get("railscribe_judged")  # type: ignore[assignment]
+        if judged is not None:
+            keys = await asyncio.to_thread(_keys, request.messages)
+            if new := _unjudged(request.messages, keys, judged):
+                await self._checker.admit_turn(new, identity)
+        for answer in self._unknown_answers(request.messages, identity):
+            await self._checker.admit_tool_answer(answer, identity)
+        return await self._checker.read(user_turn, request.messages, UNREAD)
+
+    async def _behind(self, response: ModelResponse[Any], user: Turn, identity: Identity) -> None:
+        tools = self._judges_tools
+        await self._checker.admit_response(response.result, identity, user=user, tools=tools)
+        calls = [call for each in response.result for call in getattr(each, "tool_calls", ())]
+        if response.structured_response is not None and calls and not tools:
+            await self._checker.admit_response(
+                structured(response.structured_response), identity, user=user, required=False
             )
-        return answer
+        for call in calls:
+            self._known.add(identity, _essence(call))
+
+    async def _before_tool(self, request: ToolCallRequest, identity: Identity) -> None:
+        call = request.tool_call
+        if not self._known.has(identity, _essence(call)):
+            messages = request.state.get("messages") if isinstance(request.state, dict) else None
+            user = await self._checker.read(user_turn, messages or [], UNREAD)
+            await self._checker.admit_response(AIMessage("", tool_calls=[call]), identity, user=user)
+            self._known.add(identity, _essence(call))
+
+    async def _after_tool(self, answer: object, identity: Identity) -> None:
+        for message in _messages_in(answer):
+            await self._checker.admit_tool_answer(message, identity)
+            self._known.add(identity, getattr(message, "content", None))
 
 
-def _new_turn(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """Return the user's messages that no answer follows; none where the model is to read a tool's answer."""
-    new = unanswered(messages)
-    behind = next((each for each in reversed(messages) if isinstance(each, (AIMessage, HumanMessage))), None)
-    return new if isinstance(behind, HumanMessage) else []
+class _Known:
+    """What was judged lately, by digest; safe to use from several threads. Forgets the oldest of many."""
+
+    def __init__(self) -> None:
+        self._digests: OrderedDict[str, None] = OrderedDict()
+        self._lock = Lock()
+
+    def has(self, identity: Identity, content: object) -> bool:
+        """Whether *content* was judged for *identity*."""
+        return _known_as(identity, content) in self._digests
+
+    def add(self, identity: Identity, content: object) -> None:
+        """Remember that *content* was judged for *identity*."""
+        with self._lock:
+            self._digests[_known_as(identity, content)] = None
+            if len(self._digests) > _MOST_KNOWN:
+                self._digests.popitem(last=False)
 
 
-def _held(request: ModelRequest[Any]) -> ModelRequest[Any]:
-    """Return *request* to a model whose tokens LangGraph shows nobody (rule 4)."""
-    tags = [*(request.model.tags or []), TAG_NOSTREAM]
-    return request.override(model=request.model.model_copy(update={"tags": tags}))
+def _known_as(identity: Identity, content: object) -> str:
+    conversation = identity.session or identity.request
+    return digest_of([identity.tenant, identity.subject, identity.policy, conversation, content])
 
 
-def _messages_in(answer: ToolMessage | Command[Any]) -> list[BaseMessage]:
-    if isinstance(answer, BaseMessage):
+def _keys(messages: Sequence[BaseMessage]) -> list[str]:
+    """Return a key for each of the user's messages, which tells it from one that was changed."""
+    return [f"{message.id}:{digest_of(message.content)}" for message in _users(messages)]
+
+
+def _users(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    return [message for message in messages if speaker_of(message) == "user"]
+
+
+def _unjudged(
+    messages: Sequence[BaseMessage], keys: Sequence[str], judged: Sequence[str]
+) -> list[BaseMessage]:
+    known = set(judged)
+    return [message for message, key in zip(_users(messages), keys, strict=True) if key not in known]
+
+
+def _essence(call: Any) -> dict[str, Any]:
+    return {"name": call["name"], "args": call["args"]}
+
+
+@contextmanager
+def _held() -> Iterator[None]:
+    """Have models inside show their tokens to nobody (rule 5)."""
+    config = get_config()
+    callbacks = config.get("callbacks")
+    if not isinstance(callbacks, BaseCallbackManager):
+        yield
+        return
+    token = var_child_runnable_config.set({**config, "callbacks": unwatched(callbacks.copy())})
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)
+
+
+def _silent(request: ToolCallRequest) -> ToolCallRequest:
+    """Return *request*, to a tool whose models show their tokens to nobody (rule 5)."""
+    callbacks = request.runtime.config.get("callbacks")
+    if isinstance(callbacks, BaseCallbackManager):
+        callbacks.inheritable_handlers = [
+            each for each in callbacks.inheritable_handlers if not shows_tokens(each)
+        ]
+    return request
+
+
+def _messages_in(answer: object) -> list[object]:
+    """Return the messages in what a tool answered: one, a command's, or a list of both."""
+    if isinstance(answer, (list, tuple)):
+        return [message for each in answer for message in _messages_in(each)]
+    if not isinstance(answer, Command):
         return [answer]
-    update = answer.update if isinstance(answer.update, dict) else {}
-    return [each for each in update.get("messages") or () if isinstance(each, BaseMessage)]
+    found: list[Any] = []
+    for given in _messages_channel(answer.update):
+        for each in given if isinstance(given, (list, tuple)) else [given]:
+            read = [each] if isinstance(each, BaseMessage) else messages_of([each])
+            found += read or [each]  # what cannot be read is undecided
+    return [each for each in found if not isinstance(each, RemoveMessage)]
+
+
+def _messages_channel(update: object) -> list[Any]:
+    """Return what a command's *update* writes to the messages, in any of the forms that LangGraph takes."""
+    if update is None:
+        return []
+    if isinstance(update, Mapping):
+        return [update["messages"]] if "messages" in update else []
+    if isinstance(update, (list, tuple)) and all(
+        isinstance(each, tuple) and len(each) == 2 for each in update
+    ):
+        return [value for name, value in update if name == "messages"]
+    return [getattr(update, "messages", update)]
+
+
+def _note(request: ToolCallRequest, error: RefusedError) -> ToolMessage:
+    call = request.tool_call
+    return ToolMessage(
+        content=_WITHHELD,
+        name=call["name"],
+        tool_call_id=str(call["id"]),
+        status="error",
+        response_metadata=error.told,
+    )
 
 
 def _refusal(error: RefusedError) -> AIMessage:
-    return AIMessage(content=error.refusal, response_metadata=_told(error))
-
-
-def _told(error: RefusedError) -> dict[str, Any]:
-    return {"railscribe": {"record_id": error.record_id, "outcome": error.decision.outcome.value}}
+    return AIMessage(content=error.refusal, response_metadata=error.told)
 
 
 def _identity() -> Identity:

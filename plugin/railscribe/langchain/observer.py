@@ -14,7 +14,6 @@ Rules
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Coroutine, Sequence
@@ -24,13 +23,13 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
 from railscribe.errors import RailscribeError
 from railscribe.guard import Guard
-from railscribe.langchain.checking import Checker
-from railscribe.langchain.turns import calls_turn, identity_of, user_turn
+from railscribe.langchain.checking import UNREAD, Checker
+from railscribe.langchain.turns import identity_of, response_of, user_turn
 from railscribe.parts import Turn, read_turn
 from railscribe.policy import Policy
 from railscribe.rollout import Rollout
@@ -94,38 +93,72 @@ class GuardObserver(BaseCallbackHandler):
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
         """Judge the response and the calls in it."""
         asked, identity = self._asked.pop(run_id, ("", Identity()))
-        generation = response.generations[0][0] if response.generations and response.generations[0] else None
-        if generation is None:
-            return
-        message = generation.message if isinstance(generation, ChatGeneration) else AIMessage(generation.text)
 
-        async def judged() -> None:
-            settings = self._checker.guard.settings
-            user = await asyncio.to_thread(user_turn, asked, settings)
-            turn = await asyncio.to_thread(read_turn, message.content, settings)
-            if turn.text.strip() or turn.images or turn.problem:
-                await self._record(Direction.OUTPUT, turn, identity, user)
-            if isinstance(message, AIMessage) and message.tool_calls:
-                await self._record(Direction.TOOL_OUTPUT, calls_turn(message), identity, user)
+        async def judged(answer: Any) -> None:
+            user = await self._checker.read(user_turn, asked, UNREAD)
+            said, calls = await self._checker.read(response_of, answer, (UNREAD, ""))
+            if said.text.strip() or said.images or said.problem or not calls:
+                await self._record(Direction.OUTPUT, said, identity, user)
+            if calls:
+                await self._record(Direction.TOOL_OUTPUT, Turn(text=calls), identity, user)
 
-        self._start(judged())
+        for generation in (each for choices in response.generations for each in choices):
+            self._start(
+                judged(generation.message if isinstance(generation, ChatGeneration) else generation.text)
+            )
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """Forget the prompt that nothing answers."""
         self._asked.pop(run_id, None)
 
-    def on_tool_end(self, output: Any, *, run_id: UUID, parent_run_id: UUID | None = None, **_: Any) -> None:
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any],
+        input_str: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Remember who asks: a tool's end does not say."""
+        self._asked[run_id] = ((), identity_of({"metadata": metadata or {}}, parent_run_id or run_id))
+
+    def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
         """Judge what a tool answers."""
         content = output.content if isinstance(output, BaseMessage) else str(output)
-        self._start(self._judged(Direction.TOOL_INPUT, content, identity_of({}, parent_run_id or run_id)))
+        self._start(self._judged(Direction.TOOL_INPUT, content, self._identity(run_id)))
 
-    def on_retriever_end(
-        self, documents: Sequence[Document], *, run_id: UUID, parent_run_id: UUID | None = None, **_: Any
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        """Forget who asked."""
+        self._asked.pop(run_id, None)
+
+    def on_retriever_start(
+        self,
+        serialized: dict[str, Any],
+        query: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **_: Any,
     ) -> None:
+        """Remember who asks: a retriever's end does not say."""
+        self._asked[run_id] = ((), identity_of({"metadata": metadata or {}}, parent_run_id or run_id))
+
+    def on_retriever_end(self, documents: Sequence[Document], *, run_id: UUID, **_: Any) -> None:
         """Judge each retrieved document."""
-        identity = identity_of({}, parent_run_id or run_id)
+        identity = self._identity(run_id)
         for document in documents:
             self._start(self._judged(Direction.RETRIEVAL, document.page_content, identity))
+
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        """Forget who asked."""
+        self._asked.pop(run_id, None)
+
+    def _identity(self, run_id: UUID) -> Identity:
+        _, identity = self._asked.pop(run_id, ((), Identity()))
+        return identity
 
     def _begin(
         self, asked: Any, run_id: UUID, parent_run_id: UUID | None, metadata: dict[str, Any] | None
@@ -134,13 +167,13 @@ class GuardObserver(BaseCallbackHandler):
         self._asked[run_id] = (asked, identity)
 
         async def judged() -> None:
-            turn = await asyncio.to_thread(user_turn, asked, self._checker.guard.settings)
+            turn = await self._checker.read(user_turn, asked, UNREAD)
             await self._record(Direction.INPUT, turn, identity)
 
         self._start(judged())
 
     async def _judged(self, direction: Direction, content: object, identity: Identity) -> None:
-        turn = await asyncio.to_thread(read_turn, content, self._checker.guard.settings)
+        turn = await self._checker.read(read_turn, content, UNREAD)
         await self._record(direction, turn, identity)
 
     async def _record(

@@ -27,15 +27,9 @@ from langchain_core.runnables.config import patch_config
 from railscribe.errors import UsageError
 from railscribe.guard import Guard
 from railscribe.langchain.checking import Checker
-from railscribe.langchain.streams import guarded_answer
-from railscribe.langchain.turns import (
-    RefusedError,
-    identity_of,
-    replacement,
-    response_turn,
-    run_of,
-    user_turn,
-)
+from railscribe.langchain.refusing import RefusedError
+from railscribe.langchain.streams import guarded_answer, unwatched
+from railscribe.langchain.turns import identity_of, replacement, run_of
 from railscribe.parts import Turn
 from railscribe.policy import Policy
 from railscribe.rollout import OnUndecided
@@ -139,10 +133,10 @@ class GuardRunnable(Runnable[Any, Any]):
 
     async def _passed(self, value: Any, identity: Identity) -> Any:
         try:
-            read = user_turn if self.direction is Direction.INPUT else response_turn
-            # On a thread, because pictures are decoded.
-            turn = await asyncio.to_thread(read, value, self.guard.settings)
-            await self._checker.admit(self.direction, turn, identity)
+            if self.direction is Direction.OUTPUT:
+                await self._checker.admit_response(value, identity)
+            else:
+                await self._checker.admit_prompt(value, identity)
         except RefusedError as error:
             if self.exit_behavior == "raise":
                 raise
@@ -212,11 +206,11 @@ class GuardedModel(Runnable[Any, Any]):
         self, value: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Any:
         identity = identity_of(config, run_of(run_manager))
-        child = patch_config(config, callbacks=run_manager.get_child())
+        child = patch_config(config, callbacks=unwatched(run_manager.get_child()))
         try:
-            user = run_sync(self._admitted(value, identity))
+            user = run_sync(self._checker.admit_prompt(value, identity))
             answer = self.model.invoke(value, child, **kwargs)
-            run_sync(self._admit(answer, user, identity))
+            run_sync(self._checker.admit_response(answer, identity, user=user))
         except RefusedError as error:
             return self._instead(error)
         return answer
@@ -225,11 +219,11 @@ class GuardedModel(Runnable[Any, Any]):
         self, value: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Any:
         identity = identity_of(config, run_of(run_manager))
-        child = patch_config(config, callbacks=run_manager.get_child())
+        child = patch_config(config, callbacks=unwatched(run_manager.get_child()))
         try:
-            user = await self._admitted(value, identity)
+            user = await self._checker.admit_prompt(value, identity)
             answer = await self.model.ainvoke(value, child, **kwargs)
-            await self._admit(answer, user, identity)
+            await self._checker.admit_response(answer, identity, user=user)
         except RefusedError as error:
             return self._instead(error)
         return answer
@@ -242,11 +236,11 @@ class GuardedModel(Runnable[Any, Any]):
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
         identity = identity_of(config, run_of(run_manager))
-        child = patch_config(config, callbacks=run_manager.get_child())
+        child = patch_config(config, callbacks=unwatched(run_manager.get_child()))
 
         async def answer() -> AsyncIterator[Any]:
             value = [each async for each in inputs][-1]
-            user = await self._admitted(value, identity)
+            user = await self._checker.admit_prompt(value, identity)
             async for item in guarded_answer(
                 self._checker, self.model.astream(value, child, **kwargs), user, identity
             ):
@@ -254,16 +248,6 @@ class GuardedModel(Runnable[Any, Any]):
 
         async for item in _ending(answer(), self.exit_behavior):
             yield item
-
-    async def _admitted(self, value: Any, identity: Identity) -> Turn:
-        """Return the user's turn in *value* if it is allowed."""
-        turn = await asyncio.to_thread(user_turn, value, self._checker.guard.settings)
-        await self._checker.admit(Direction.INPUT, turn, identity)
-        return turn
-
-    async def _admit(self, answer: Any, user: Turn, identity: Identity) -> None:
-        turn = await asyncio.to_thread(response_turn, answer, self._checker.guard.settings)
-        await self._checker.admit(Direction.OUTPUT, turn, identity, user=user)
 
     def _instead(self, error: RefusedError) -> AIMessage:
         if self.exit_behavior == "raise":
