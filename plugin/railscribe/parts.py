@@ -73,9 +73,19 @@ def calls_text(calls: object) -> object:
     A sentence, because a guard model has read more of them than of code: of ``get_weather({"city": "Paris"})`` the
     embedded guard says unsafe, of ``Calling the tool get_weather with city "Paris".`` it does not.
     """
-    if isinstance(calls, str) or not isinstance(calls, Sequence):
+    if isinstance(calls, (str, bytes, bytearray)) or not isinstance(calls, Sequence):
         return calls
+    if any(_is_opaque(call) for call in calls):
+        return list(calls)  # parts of no known type
     return "\n".join(call_text(call) for call in calls)
+
+
+def _is_opaque(call: object) -> bool:
+    """Whether *call* is an object that says nothing of itself."""
+    if call is None or isinstance(call, (str, int, float, Mapping, list, tuple)):
+        return False
+    fields = getattr(call, "__dict__", {})
+    return not ({"function", "name"} & set(fields))
 
 
 _ARGUMENTS = ("arguments", "args", "input", "partial_json")
@@ -89,7 +99,7 @@ def call_text(call: object) -> str:
     name = function.get("name")
     if not isinstance(name, str):
         # Nothing is dropped in silence: what has no name is judged by what it says of itself.
-        return as_json(call)
+        return as_json(fields or call)
     given = [function[key] for key in _ARGUMENTS if function.get(key) is not None]
     told = ", ".join(filter(None, map(_arguments_text, given)))
     return f"Calling the tool {name} with {told}." if told else f"Calling the tool {name}."

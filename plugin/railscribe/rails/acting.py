@@ -81,7 +81,7 @@ class Rails:
         **_: object,
     ) -> RailOutcome:
         """Judge what was retrieved; what may be used of it is the outcome's ``kept``."""
-        retrieved = chunks_of(context or {}, chunks)
+        retrieved = chunks_of(context if isinstance(context, Mapping) else {}, chunks)
         turn = asyncio.Semaphore(_CHUNKS_AT_ONCE)
 
         async def judged(chunk: object) -> RailOutcome:
@@ -100,7 +100,7 @@ class Rails:
         **_: object,
     ) -> RailOutcome:
         """Judge the calls that the model wants to make, together."""
-        calls = tool_calls if tool_calls is not None else (context or {}).get("tool_calls")
+        calls = tool_calls if tool_calls is not None else _held(context, "tool_calls")
         return await self.judge(Direction.TOOL_OUTPUT, context or {}, events or (), policy, calls)
 
     @action(name="railscribe_check_tool_input", is_system_action=True)  # type: ignore[untyped-decorator]
@@ -113,7 +113,7 @@ class Rails:
         **_: object,
     ) -> RailOutcome:
         """Judge what a tool answered."""
-        message = tool_message if tool_message is not None else (context or {}).get("tool_message")
+        message = tool_message if tool_message is not None else _held(context, "tool_message")
         return await self.judge(Direction.TOOL_INPUT, context or {}, events or (), policy, message)
 
     async def judge(
@@ -136,7 +136,7 @@ class Rails:
         if (
             direction is Direction.OUTPUT
             and events is None
-            and self._is_own_refusal(context.get("bot_message"))
+            and self._is_own_refusal(_held(context, "bot_message"))
         ):
             return RailOutcome.allow(reason="the rail's own refusal")
         try:
@@ -214,6 +214,10 @@ class Rails:
         # A stream carries the input rail's refusal past the output rail, where it would be judged once more.
         policies = (self.guard.policy, *tuple(self.guard.policies.seen.values()))
         return isinstance(bot_message, str) and any(bot_message in refusals_of(policy) for policy in policies)
+
+
+def _held(context: object, name: str) -> object:
+    return context.get(name) if isinstance(context, Mapping) else None
 
 
 def _log(caller: Caller, error: Exception) -> None:
