@@ -14,6 +14,7 @@ from railscribe.guard import Guard
 from railscribe.rails.acting import Rails
 from railscribe.rails.configuration import Configuration
 from railscribe.rails.model import ENGINE, model_for, refuse_unfit_models
+from railscribe.rails.unjudged import guard_the_unjudged
 from railscribe.standing import StandingGuard
 
 logger = logging.getLogger(__name__)
@@ -43,4 +44,5 @@ def attach(app: LLMRails, guard: Guard, configuration: Configuration | None = No
         *(rails.check_tool_output, rails.check_tool_input),
     ):
         app.register_action(each)
+    guard_the_unjudged(app, rails)
     return rails
