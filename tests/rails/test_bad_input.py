@@ -10,6 +10,10 @@ import pytest
 
 from railscribe import Identity, use_identity
 from railscribe.errors import OutOfMemoryError
+from railscribe.rails.acting import Rails
+from railscribe.rails.configuration import Configuration
+from railscribe.rails.model import model_for
+from railscribe.standing import StandingGuard
 from railscribe.values import Direction
 
 if TYPE_CHECKING:
@@ -315,10 +319,20 @@ THEIRS = """
 """
 
 
+def script_the_model_of(app: Host) -> None:
+    """Give the model that NeMo's own rails ask the engine of *app*."""
+    configuration = Configuration.of(app.app.config)
+    rails = Rails(StandingGuard.stand(configuration.settings, engine=app.engine), configuration)
+    (model,) = app.app.runtime.registered_action_params["llms"].values()
+    model.__class__ = model_for(app.app, rails)
+
+
 @pytest.mark.parametrize("config", [OURS, THEIRS], ids=["our rails", "our model"])
 async def test_no_conversation_is_a_way_in(host: Callable[..., Host], config: str) -> None:
     """In whatever order messages come, the main model is not asked, and the refusal is on record."""
     app = host(config)
+    if config is THEIRS:
+        script_the_model_of(app)
 
     for name, messages in CONVERSATIONS.items():
         app.app.events_history_cache.clear()

@@ -151,8 +151,10 @@ class GuardModel:
         if found is None:
             whole = "\n".join(_contents(prompt))
             return whole, None if direction is Direction.INPUT else whole
-        last = _last_user_message()
-        user = last if direction is Direction.INPUT and isinstance(last, list) else found.get(_USER)
+        user = found.get(_USER)
+        if direction is Direction.INPUT:
+            last = _last_user_message(user)
+            user = user if isinstance(last, str) else last  # a template writes anything out
         return user, None if direction is Direction.INPUT else found.get(_BOT)
 
 
@@ -199,8 +201,8 @@ def _contents(prompt: Any) -> list[str]:
     return [each if isinstance(each, str) else str(each) for each in _raw_contents(prompt)]
 
 
-def _last_user_message() -> Any:
+def _last_user_message(otherwise: Any) -> Any:
     request = raw_llm_request.get()
     if not isinstance(request, list):
-        return None
-    return next((each.get("content") for each in reversed(request) if each.get("role") == "user"), None)
+        return otherwise
+    return next((each.get("content") for each in reversed(request) if each.get("role") == "user"), otherwise)
