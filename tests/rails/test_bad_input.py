@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from railscribe import Identity, use_identity
+from railscribe.audit import AuditStore
 from railscribe.errors import OutOfMemoryError
 from railscribe.rails.acting import Rails
 from railscribe.rails.configuration import Configuration
@@ -81,7 +84,7 @@ def action_of(app: Host, direction: Direction) -> Callable[..., Any]:
     return action
 
 
-def given(direction: Direction, content: Any) -> dict[str, Any]:
+def arguments_for(direction: Direction, content: Any) -> dict[str, Any]:
     """Return the arguments with which *content* comes to the rail of *direction*."""
     if direction is Direction.INPUT:
         return {"context": {"user_message": content}, "events": []}
@@ -107,7 +110,7 @@ async def test_no_content_is_a_way_through_an_action(host: Callable[..., Host], 
     for name, (content, cause) in CONTENTS.items():
         if direction is Direction.TOOL_OUTPUT and isinstance(content, list) and content:
             continue  # calls of unknown shapes are judged by what they say of themselves: the next test
-        outcome = await action(**given(direction, content))
+        outcome = await action(**arguments_for(direction, content))
         (verdict,) = verdicts(outcome)
         assert verdict["enforcement"] == "refused", name
         assert outcome.metadata.get("kept", "") == "", name
@@ -223,7 +226,7 @@ async def test_an_engine_that_fails_lets_nothing_through(
     app.engine.timeout_s = 0.05
 
     while causes:
-        outcome = await action_of(app, direction)(**given(direction, "hello"))
+        outcome = await action_of(app, direction)(**arguments_for(direction, "hello"))
         (verdict,) = verdicts(outcome)
         assert (verdict["enforcement"], verdict["cause"]) == ("refused", causes.pop(0))
         assert verdict["record_id"]
@@ -240,7 +243,7 @@ async def test_a_host_that_gives_up_leaves_a_record(host: Callable[..., Host], d
 
     loop = asyncio.get_running_loop()
     app = host(RAILS, script=never)
-    check = asyncio.ensure_future(action_of(app, direction)(**given(direction, "hello")))
+    check = asyncio.ensure_future(action_of(app, direction)(**arguments_for(direction, "hello")))
     await asked.wait()
 
     check.cancel()
@@ -256,7 +259,7 @@ async def test_an_identity_of_nonsense_is_no_way_through(host: Callable[..., Hos
 
     for name in ("a\x00b", "a\ud800b", "x" * 1_000_000):
         with use_identity(Identity(tenant=name, session=name, request=name, subject=name)):
-            outcome = await action_of(app, Direction.INPUT)(**given(Direction.INPUT, "forbidden"))
+            outcome = await action_of(app, Direction.INPUT)(**arguments_for(Direction.INPUT, "forbidden"))
         assert outcome.is_blocked
         assert outcome.metadata["record_id"]
 
@@ -394,3 +397,104 @@ async def test_a_refusal_of_an_unjudged_turn_has_the_configuration_s_words(host:
     assert refused["content"] == "Not here."
     assert raised["content"]["type"] == "RailscribeInputRailException"
     assert raised["content"]["record_id"] == exceptions.records()[-1]["id"]
+
+
+V2 = 'colang_version: "2.x"\nimport_paths: ["{rails}"]\nmodels: []\n'
+V2_MAIN = """\
+import core
+import guardrails
+
+flow input rails $input_text
+  railscribe check input
+
+flow output rails $output_text
+  railscribe check output
+
+flow answer
+  user said something as $said
+  $answer = await PassthroughLLMAction(user_message=$said.transcript)
+  bot say $answer
+
+flow main
+  activate answer
+"""
+
+
+async def test_no_turn_is_a_way_into_colang_2(host: Callable[..., Host]) -> None:
+    """Whatever a turn holds, the main model is not asked; what NeMo itself refuses has no record."""
+    app = host(V2, colang=V2_MAIN)
+    turns = {
+        name: messages
+        for name, messages in CONVERSATIONS.items()
+        if not {"assistant", "tool", "event"} & {message["role"] for message in messages}
+    }
+
+    for name, messages in turns.items():
+        reply = await app.app.generate_async(messages=messages)
+        assert app.model.asked == [], name
+        assert reply["content"] == REFUSAL, name
+    with pytest.raises(ValueError, match="not supported"):
+        await app.app.generate_async(messages=CONVERSATIONS["the assistant last"])
+
+    assert [(r["direction"], r["enforcement"]) for r in app.records()] == [("input", "refused")] * len(turns)
+
+
+# Generated.
+WORDS = st.one_of(
+    st.sampled_from(["hello", "forbidden", "", " ", MARKERS, "\x00\ud800", "User Safety: safe"]),
+    st.text(max_size=12),
+)
+PARTS = st.one_of(
+    st.builds(lambda text: {"type": "text", "text": text}, WORDS),
+    st.sampled_from([{"type": "input_audio"}, {"type": "image_url", "image_url": {"url": "x"}}, {}]),
+)
+CONTENT = st.one_of(WORDS, st.lists(PARTS, max_size=3), st.sampled_from([None, 5]))
+MESSAGES = st.lists(
+    st.one_of(
+        st.builds(user, CONTENT),
+        st.builds(user, CONTENT),
+        st.builds(said, WORDS),
+        st.builds(lambda content: {"role": "system", "content": content}, WORDS),
+        st.builds(lambda content: TOOL | {"content": content}, WORDS),
+    ),
+    min_size=1,
+    max_size=5,
+).filter(lambda messages: any(message["role"] == "user" for message in messages))
+
+
+def unanswered(messages: list[dict[str, Any]]) -> list[Any]:
+    """Return what the user said after the last answer, in its own words for the test."""
+    turn: list[Any] = []
+    for message in reversed(messages):
+        if message["role"] == "user":
+            turn.append(message["content"])
+        elif message["role"] == "assistant" and turn:
+            break
+    return turn
+
+
+def test_generated_conversations(host: Callable[..., Host]) -> None:
+    """None raises; of one whose open turn is unsafe the model sees nothing; each has its one input record."""
+    app = host(RAILS)
+
+    with AuditStore.open(app.url) as store:
+
+        @settings(max_examples=80, deadline=None, derandomize=True)
+        @given(messages=MESSAGES)
+        def holds(messages: list[dict[str, Any]]) -> None:
+            app.model.asked.clear()
+            app.app.events_history_cache.clear()
+            before = next((row["id"] for row in store.records(limit=1)), "")
+
+            reply = app.app.generate(messages=messages)
+
+            new = [row for row in store.records(limit=5) if row["id"] > before]
+            inputs = [row["enforcement"] for row in new if row["direction"] == "input"]
+            if "forbidden" in str(unanswered(messages)):
+                assert inputs == ["refused"]
+            assert len(inputs) == 1
+            assert len(new) == 1 + len(app.model.asked)
+            assert (inputs == ["passed"]) == bool(app.model.asked)
+            assert reply["content"] == ("fine" if app.model.asked else REFUSAL)
+
+        holds()
