@@ -2,8 +2,8 @@
 
     chain = {"context": retriever | GuardDocuments() | join, "question": RunnablePassthrough()} | prompt | llm
 
-Each document is judged by itself, as content that comes in. What is refused is withheld; the others go on in their
-order.
+Each document is judged by itself, as content that comes in: what it says, not its metadata. What is refused, or is no
+document, is withheld; the others go on in their order.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from langchain_core.documents import Document
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from railscribe.guard import Guard
-from railscribe.langchain.checking import Checker
+from railscribe.langchain.checking import UNREAD, Checker
+from railscribe.langchain.refusing import RefusedError
 from railscribe.langchain.turns import identity_of, run_of
 from railscribe.parts import Turn
 from railscribe.policy import Policy
 from railscribe.rollout import OnUndecided
 from railscribe.settings import Settings
 from railscribe.sync import run_sync
-from railscribe.values import Direction, Enforcement, Identity
+from railscribe.values import Cause, Direction, Identity
 
 _AT_ONCE = 8
 
@@ -83,14 +84,24 @@ class GuardDocuments(Runnable[Sequence[Document], list[Document]]):
     ) -> list[Document]:
         return run_sync(self._allowed(documents, identity_of(config, run_of(run_manager))))
 
-    async def _allowed(self, documents: Sequence[Document], identity: Identity) -> list[Document]:
+    async def _allowed(self, documents: object, identity: Identity) -> list[Document]:
         turn = asyncio.Semaphore(_AT_ONCE)
+        # What is no list is one thing, to be judged as far as it can be read.
+        found: list[Any] = list(documents) if isinstance(documents, (list, tuple)) else [documents]
 
-        async def is_allowed(document: Document) -> bool:
+        async def is_allowed(document: object) -> bool:
             async with turn:
-                text = Turn(text=document.page_content)
-                record = await self._checker.check(Direction.RETRIEVAL, text, identity)
-                return record.enforcement is not Enforcement.REFUSED
+                content = document.page_content if isinstance(document, Document) else document
+                text = await self._checker.read(_read, content, UNREAD)
+                try:
+                    await self._checker.admit(Direction.RETRIEVAL, text, identity)
+                except RefusedError:
+                    return False
+                return True
 
-        allowed = await asyncio.gather(*map(is_allowed, documents))
-        return [document for document, passes in zip(documents, allowed, strict=True) if passes]
+        allowed = await asyncio.gather(*map(is_allowed, found))
+        return [document for document, passes in zip(found, allowed, strict=True) if passes]
+
+
+def _read(content: object, _: Settings) -> Turn:
+    return Turn(text=content) if isinstance(content, str) else Turn(text="", problem=Cause.MODALITY)

@@ -69,27 +69,33 @@ class _Held:
     def __init__(self) -> None:
         self.of_texts = False
         self._rest: Any = None
+        self._unread: Any = None
 
     def text_of(self, item: Any) -> str:
         """Return the text of *item*, and keep the rest of it."""
         if isinstance(item, str):
             self.of_texts = True
             return item
-        text, rest = _parted(item) if isinstance(item, BaseMessage) else ("", item)
-        if self._rest is None:
-            self._rest = rest
-        elif isinstance(rest, BaseMessage):
-            self._rest = self._rest + rest
-        else:
-            try:
-                self._rest = self._rest + rest
-            except TypeError:
-                self._rest = rest
+        try:
+            text, rest = _parted(item) if isinstance(item, BaseMessage) else ("", item)
+            self._rest = rest if self._rest is None else _together(self._rest, rest)
+        except Exception:  # noqa: BLE001 - what pydantic says of it quotes it; it is undecided at the end
+            self._unread = item
+            return ""
         return text
 
     def rest(self) -> Any:
-        """Return what was kept; ``None`` where there is nothing."""
-        return self._rest
+        """Return what was kept, or what could not be read; ``None`` where there is nothing."""
+        return self._rest if self._unread is None else self._unread
+
+
+def _together(left: Any, right: Any) -> Any:
+    try:
+        return left + right
+    except TypeError:
+        if isinstance(right, BaseMessage):
+            raise
+        return right
 
 
 def _parted(item: BaseMessage) -> tuple[str, AIMessageChunk]:
