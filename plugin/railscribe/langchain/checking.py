@@ -19,7 +19,7 @@ from langchain_core import __version__ as _core_version
 from langchain_core.messages import BaseMessage
 
 from railscribe.admission import refuse_misfit
-from railscribe.errors import NotRecordedError, RailscribeError
+from railscribe.errors import NotRecordedError, RailscribeError, UsageError
 from railscribe.guard import Guard
 from railscribe.langchain.refusing import RefusedError
 from railscribe.langchain.turns import joined, messages_of, response_of, tools_answers, user_turn
@@ -61,6 +61,17 @@ class Checker:
         self.rollout = rollout
         self.host = host
         self._enforced = None if rollout is None else Rollout.parse(rollout)
+
+    def __reduce__(self) -> Any:
+        """Refuse to be pickled, in words.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            "A guard holds an engine and a database, and cannot be pickled or deeply copied.",
+            hint="Build it anew from its settings where it is needed.",
+        )
 
     @property
     def policy(self) -> Policy:

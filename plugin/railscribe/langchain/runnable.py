@@ -16,7 +16,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
@@ -119,7 +119,7 @@ class GuardRunnable(Runnable[Any, Any]):
 
     def wrap(
         self, model: Runnable[Any, Any], *, exit_behavior: Literal["raise", "replace"] = "raise"
-    ) -> Runnable[Any, Any]:
+    ) -> GuardedModel:
         """Return *model* with this guard before and behind it; the one behind knows the user's turn."""
         return GuardedModel(self._checker, model, exit_behavior=exit_behavior)
 
@@ -165,11 +165,34 @@ class GuardedModel(Runnable[Any, Any]):
         *,
         exit_behavior: Literal["raise", "replace"] = "raise",
     ) -> None:
+        self._checker = checker
         self.model = model
         self.exit_behavior = exit_behavior
-        self._checker = checker
         for direction in (Direction.INPUT, Direction.OUTPUT):
             checker.refuse_misfit(direction)
+
+    @property
+    def InputType(self) -> Any:  # noqa: N802 - LangChain's name
+        """What the model takes."""
+        return self.model.InputType
+
+    @property
+    def OutputType(self) -> Any:  # noqa: N802 - LangChain's name
+        """What the model gives."""
+        return self.model.OutputType
+
+    def bind_tools(self, tools: Sequence[Any], **how: Any) -> GuardedModel:
+        """Return the model with *tools* bound to it, guarded alike; its calls are judged."""
+        model: Any = self.model
+        return self._around(model.bind_tools(tools, **how))
+
+    def with_structured_output(self, schema: Any, **how: Any) -> GuardedModel:
+        """Return the model that gives what *schema* says, guarded alike; its output is judged as JSON."""
+        model: Any = self.model
+        return self._around(model.with_structured_output(schema, **how))
+
+    def _around(self, model: Runnable[Any, Any]) -> GuardedModel:
+        return GuardedModel(self._checker, model, exit_behavior=self.exit_behavior)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
         """Return the model's answer to *input* if both are allowed."""
