@@ -193,7 +193,7 @@ async def test_batches_keep_their_order_and_their_errors(case: Case) -> None:
     assert results[1] == case.left if case.left != RefusedError else isinstance(results[1], RefusedError)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:tenacity")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_a_retry_asks_again(settings: Settings, recorded: Records) -> None:
     """With with_retry a check whose engine failed is made again; each has its record."""
     answers: Iterator[Any] = iter([ValueError("away"), "User Safety: safe"])

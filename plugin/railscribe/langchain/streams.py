@@ -59,6 +59,8 @@ async def guarded_answer(
     rest = held.rest()
     if rest is not None or not stream.records:
         await checker.admit_response(rest, identity, user=user, required=not stream.records)
+    if isinstance(rest, AIMessageChunk):
+        rest = rest.model_copy(update={"chunk_position": "last"})
     if rest is not None:
         yield rest
 

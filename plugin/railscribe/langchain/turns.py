@@ -36,7 +36,6 @@ from langchain_core.messages import (
 )
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
-from pydantic import BaseModel
 
 from railscribe.identity import current_identity
 from railscribe.parts import Turn, as_json, call_text, join_turns, read_turn
@@ -155,8 +154,11 @@ def _behind_the_user(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
 
 def structured(value: object) -> Turn:
     """Return structured output as what it says, in JSON."""
-    if isinstance(value, BaseModel):
-        value = value.model_dump()
+    dump = getattr(value, "model_dump", None) or getattr(
+        value, "dict", None
+    )  # pydantic's, of today and of old
+    if callable(dump) and not isinstance(value, (type, Mapping)):
+        value = dump()
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     if isinstance(value, (Mapping, Sequence, int, float)) and not isinstance(value, (bytes, bytearray)):
