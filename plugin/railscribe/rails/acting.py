@@ -125,10 +125,12 @@ class Rails:
         given: object = None,
         *,
         what: str | None = None,
+        problem: Cause | None = None,
     ) -> RailOutcome:
         """Return what the host is to do about *given*, or about what *context* holds, which goes in *direction*.
 
-        *events* is ``None`` for a chunk of a stream. *what* is added to the rail's name on record.
+        *events* is ``None`` for a chunk of a stream. *what* is added to the rail's name on record. *problem* says why
+        it is refused whatever it holds.
         """
         if what is None:
             what = " (chunk)" if events is None else ""
@@ -140,7 +142,7 @@ class Rails:
         ):
             return RailOutcome.allow(reason="the rail's own refusal")
         try:
-            return await self._check(direction, context, events, policy, given, caller)
+            return await self._check(direction, context, events, policy, given, caller, problem)
         except Exception as error:  # noqa: BLE001 - rule 1
             _log(caller, error)
             cause = Cause.NOT_RECORDED if isinstance(error, NotRecordedError) else Cause.NOT_RUN
@@ -154,6 +156,7 @@ class Rails:
         name: str | None,
         given: object,
         caller: Caller,
+        refused_for: Cause | None,
     ) -> RailOutcome:
         switches, policy = self.configuration.switches[direction], self.guard.policy
         identity = identity_here(self.guard.settings)
@@ -162,7 +165,8 @@ class Rails:
         try:
             turns = host_turns(direction, context, events, given)
             # Decoding a picture takes its time.
-            exchange, problem = await asyncio.to_thread(read_exchange, turns, self.guard.settings)
+            exchange, unread = await asyncio.to_thread(read_exchange, turns, self.guard.settings)
+            problem = refused_for or unread
             policy = await self.guard.policy_for(self.configuration.reference(name), identity)
         except asyncio.CancelledError:
             await self.guard.check(

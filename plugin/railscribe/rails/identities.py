@@ -17,7 +17,7 @@ def identity_here(settings: Settings) -> Identity:
     identity = current_identity()
     if not settings.identity_headers or identity != Identity():
         return identity
-    headers = _headers()
+    headers = request_headers()
     named = {
         field: value[:_LONGEST]
         for field, name in settings.identity_headers.items()
@@ -26,7 +26,8 @@ def identity_here(settings: Settings) -> Identity:
     return Identity(**named)
 
 
-def _headers() -> Mapping[str, str]:
+def request_headers() -> Mapping[str, str]:
+    """Return the headers of the server's running request; none where there is no server."""
     # Not imported: an app without the server need not have what the server needs.
     server = sys.modules.get("nemoguardrails.server.api")
     return {} if server is None else server.api_request_headers.get({})

@@ -1,4 +1,4 @@
-"""What Colang 1.0 takes past the input rails: a conversation that does not end with the user's words.
+"""What Colang 1.0 takes past the rails: a conversation that does not end with the user's words, and a client's wish.
 
 Rules
 
@@ -6,13 +6,14 @@ Rules
    tool's, the same user's words reach the main model unchecked. So the action with which 1.0 turns to the model asks
    first whether they were judged in this turn, and if not, has the input rail judge them.
 2. What is refused there ends the turn as the flow would: with the refusal, or the exception.
-3. Only apps whose input rails hold ours, or ask a model of ours, are touched; the caller's own
-   ``options: {rails: {input: false}}`` holds.
+3. ``options: {rails: {input: false}}`` in a program's own call holds. Of the server's clients it is refused,
+   ``not_run``: whoever writes a request must not choose whether it is judged.
+4. Only apps whose rails hold ours, or ask a model of ours, are touched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from nemoguardrails import LLMRails, RailsConfig
@@ -22,30 +23,43 @@ from nemoguardrails.context import generation_options_var
 from nemoguardrails.utils import _get_flow_params
 
 from railscribe.rails.acting import Rails
+from railscribe.rails.identities import request_headers
 from railscribe.rails.model import ENGINE
 from railscribe.rails.turns import Events
-from railscribe.values import Direction
+from railscribe.values import Cause, Direction
 
 _ACTION = "generate_user_intent"
 
 
 def guard_the_unjudged(app: LLMRails, rails: Rails) -> None:
     """Have *app* turn to its main model only with words of the user's that were judged (rule 1)."""
-    policies = [name for direction, name in rails.configuration.rails if direction is Direction.INPUT]
-    policies += _policies_of_models(app.config)
-    if app.config.colang_version != "1.0" or not policies:
+    ours = [*rails.configuration.rails, *_rails_of_models(app.config)]
+    if app.config.colang_version != "1.0" or not ours:
         return
+    policies = [name for direction, name in ours if direction is Direction.INPUT]
+
+    async def refused(events: Events) -> ActionResult | None:
+        checks: list[tuple[str | None, str, Cause | None]]
+        if _switched_off(direction for direction, _ in ours) and request_headers():
+            checks = [(None, " (switched off)", Cause.NOT_RUN)]
+        elif _were_judged(events) or _switched_off([Direction.INPUT]):
+            return None
+        else:
+            checks = [(policy, " (unjudged turn)", None) for policy in policies]
+        for policy, what, problem in checks:
+            outcome = await rails.judge(Direction.INPUT, {}, events, policy, what=what, problem=problem)
+            if outcome.is_blocked:
+                return _refusal(app, outcome.metadata)
+        return None
 
     # NeMo fills in what the signature names.
     @action(name=_ACTION, is_system_action=True)  # type: ignore[untyped-decorator]
     async def ask_if_judged(
         events: Events, context: Mapping[str, Any], config: RailsConfig, llm: Any = None, kb: Any = None
     ) -> ActionResult:
-        if not (_were_judged(events) or _are_not_wanted()):
-            for policy in policies:
-                outcome = await rails.judge(Direction.INPUT, {}, events, policy, what=" (unjudged turn)")
-                if outcome.is_blocked:
-                    return _refusal(app, outcome.metadata)
+        refusal = await refused(events)
+        if refusal is not None:
+            return refusal
         # The public name of this attribute warns; the action itself is not registered yet while an app is built.
         ask = app._llm_generation_actions.generate_user_intent  # noqa: SLF001
         return await ask(events=events, context=context, config=config, llm=llm, kb=kb)
@@ -53,10 +67,14 @@ def guard_the_unjudged(app: LLMRails, rails: Rails) -> None:
     app.register_action(ask_if_judged, _ACTION)
 
 
-def _policies_of_models(config: RailsConfig) -> list[str | None]:
-    """Return the policies of our models that NeMo's own input rails name."""
-    named = [_get_flow_params(flow).get("model") for flow in config.rails.input.flows]
-    return [model.model for model in config.models if model.engine == ENGINE and model.type in named]
+def _rails_of_models(config: RailsConfig) -> Iterator[tuple[Direction, str | None]]:
+    """Yield NeMo's own rails that ask a model of ours, each with that one's policy."""
+    for direction, rail in ((Direction.INPUT, config.rails.input), (Direction.OUTPUT, config.rails.output)):
+        for flow in rail.flows:
+            named = _get_flow_params(flow).get("model")
+            for model in config.models:
+                if model.engine == ENGINE and model.type == named:
+                    yield direction, model.model
 
 
 def _were_judged(events: Events) -> bool:
@@ -70,9 +88,10 @@ def _were_judged(events: Events) -> bool:
     return False
 
 
-def _are_not_wanted() -> bool:
+def _switched_off(directions: Iterable[Direction]) -> bool:
+    """Whether the options of the running call switch off the rail of one of *directions*."""
     options = generation_options_var.get()
-    return options is not None and not options.rails.input
+    return options is not None and not all(getattr(options.rails, each.value) for each in directions)
 
 
 def _refusal(app: LLMRails, verdict: Mapping[str, Any]) -> ActionResult:
