@@ -25,11 +25,9 @@ Rules
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from threading import Lock
 from typing import Annotated, Any
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, hook_config
@@ -44,13 +42,12 @@ from typing_extensions import NotRequired
 
 from railscribe.guard import Guard
 from railscribe.langchain.checking import UNREAD, Checker
+from railscribe.langchain.known import Known, essence_of, keys_of, unjudged
 from railscribe.langchain.refusing import RefusedError
 from railscribe.langchain.streams import shows_tokens, unwatched
 from railscribe.langchain.turns import (
-    digest_of,
     identity_of,
     messages_of,
-    speaker_of,
     structured,
     tools_answers,
     unanswered,
@@ -64,7 +61,6 @@ from railscribe.sync import run_sync
 from railscribe.values import Direction, Identity
 
 _WITHHELD = "This tool's answer was withheld by the content policy."
-_MOST_KNOWN = 4096
 
 
 class GuardedState(AgentState[Any]):
@@ -95,7 +91,7 @@ class GuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
         tools: bool = True,
     ) -> None:
         super().__init__()
-        self._known = _Known()
+        self._known = Known()
         self._checker = Checker(
             guard,
             policy=policy,
@@ -190,8 +186,8 @@ class GuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
     async def _before(self, state: GuardedState, identity: Identity) -> dict[str, Any] | None:
         messages = state["messages"]
         judged = state.get("railscribe_judged")
-        keys = await asyncio.to_thread(_keys, messages)
-        new = unanswered(messages) if judged is None else _unjudged(messages, keys, judged)
+        keys = await asyncio.to_thread(keys_of, messages)
+        new = unanswered(messages) if judged is None else unjudged(messages, keys, judged)
         try:
             if new or judged is None:
                 await self._checker.admit_turn(new, identity)
@@ -230,8 +226,8 @@ class GuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
         """Return the user's turn, when nothing else that is new to us stands in *request* (rule 2)."""
         judged: list[str] | None = request.state.get("railscribe_judged")  # type: ignore[assignment]
         if judged is not None:
-            keys = await asyncio.to_thread(_keys, request.messages)
-            if new := _unjudged(request.messages, keys, judged):
+            keys = await asyncio.to_thread(keys_of, request.messages)
+            if new := unjudged(request.messages, keys, judged):
                 await self._checker.admit_turn(new, identity)
         for answer in self._unknown_answers(request.messages, identity):
             await self._checker.admit_tool_answer(answer, identity)
@@ -246,64 +242,20 @@ class GuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
                 structured(response.structured_response), identity, user=user, required=False
             )
         for call in calls:
-            self._known.add(identity, _essence(call))
+            self._known.add(identity, essence_of(call))
 
     async def _before_tool(self, request: ToolCallRequest, identity: Identity) -> None:
         call = request.tool_call
-        if not self._known.has(identity, _essence(call)):
+        if not self._known.has(identity, essence_of(call)):
             messages = request.state.get("messages") if isinstance(request.state, dict) else None
             user = await self._checker.read(user_turn, messages or [], UNREAD)
             await self._checker.admit_response(AIMessage("", tool_calls=[call]), identity, user=user)
-            self._known.add(identity, _essence(call))
+            self._known.add(identity, essence_of(call))
 
     async def _after_tool(self, answer: object, identity: Identity) -> None:
         for message in _messages_in(answer):
             await self._checker.admit_tool_answer(message, identity)
             self._known.add(identity, getattr(message, "content", None))
-
-
-class _Known:
-    """What was judged lately, by digest; safe to use from several threads. Forgets the oldest of many."""
-
-    def __init__(self) -> None:
-        self._digests: OrderedDict[str, None] = OrderedDict()
-        self._lock = Lock()
-
-    def has(self, identity: Identity, content: object) -> bool:
-        """Whether *content* was judged for *identity*."""
-        return _known_as(identity, content) in self._digests
-
-    def add(self, identity: Identity, content: object) -> None:
-        """Remember that *content* was judged for *identity*."""
-        with self._lock:
-            self._digests[_known_as(identity, content)] = None
-            if len(self._digests) > _MOST_KNOWN:
-                self._digests.popitem(last=False)
-
-
-def _known_as(identity: Identity, content: object) -> str:
-    conversation = identity.session or identity.request
-    return digest_of([identity.tenant, identity.subject, identity.policy, conversation, content])
-
-
-def _keys(messages: Sequence[BaseMessage]) -> list[str]:
-    """Return a key for each of the user's messages, which tells it from one that was changed."""
-    return [f"{message.id}:{digest_of(message.content)}" for message in _users(messages)]
-
-
-def _users(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    return [message for message in messages if speaker_of(message) == "user"]
-
-
-def _unjudged(
-    messages: Sequence[BaseMessage], keys: Sequence[str], judged: Sequence[str]
-) -> list[BaseMessage]:
-    known = set(judged)
-    return [message for message, key in zip(_users(messages), keys, strict=True) if key not in known]
-
-
-def _essence(call: Any) -> dict[str, Any]:
-    return {"name": call["name"], "args": call["args"]}
 
 
 @contextmanager

@@ -16,11 +16,10 @@ Rules
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import (
@@ -215,36 +214,6 @@ def _is_result(part: object) -> bool:
 
 def _type(part: object) -> str:
     return str(part.get("type")) if isinstance(part, Mapping) else ""
-
-
-def digest_of(value: object) -> str:
-    """Return a digest of *value*, of strings, lists and mappings; a new one each time where it cannot be walked."""
-    digest = hashlib.sha256()
-    try:
-        _walk(value, digest.update)
-    except RecursionError:
-        return uuid4().hex
-    return digest.hexdigest()
-
-
-def _walk(value: object, take: Callable[[bytes], object]) -> None:
-    # Not JSON: pictures may be megabytes, and hashing lets other threads go on.
-    if isinstance(value, str):
-        text = value.encode("utf-8", "surrogatepass")
-        take(b"s%d:" % len(text))
-        take(text)
-        return
-    items: Sequence[Any] = ()
-    if isinstance(value, Mapping):
-        items = [each for pair in value.items() for each in pair]
-    elif isinstance(value, (list, tuple)):
-        items = value
-    else:
-        _walk(f"{type(value).__name__} {value!r}", take)
-        return
-    take(b"[%d:" % len(items))
-    for each in items:
-        _walk(each, take)
 
 
 def identity_of(config: RunnableConfig, run: UUID | str | None) -> Identity:
