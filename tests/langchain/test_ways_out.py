@@ -21,8 +21,10 @@ from langchain_core.runnables import RunnableGenerator, RunnableLambda
 from pydantic import BaseModel
 
 from railscribe.langchain import GuardRunnable, RefusedError
+from railscribe.policy import parse_policy
 from railscribe.standing import StandingGuard
 from railscribe.testing import ScriptedEngine
+from railscribe.values import Direction
 
 Records = Callable[[], list[dict[str, Any]]]
 BAD = {"name": "weather", "args": {"city": "forbidden"}, "id": "c1"}
@@ -233,3 +235,43 @@ async def test_structured_output_that_grows_comes_whole(guard: StandingGuard) ->
     wrapped = GuardRunnable(guard).wrap(RunnableGenerator(grows))
 
     assert [piece async for piece in wrapped.astream("hello")] == [{"content": "fine", "body": "fine"}]
+
+
+@pytest.mark.parametrize("direction", [Direction.RETRIEVAL, Direction.TOOL_INPUT, Direction.TOOL_OUTPUT])
+async def test_a_guard_may_stand_elsewhere(
+    guard: StandingGuard, recorded: Records, direction: Direction
+) -> None:
+    """In another direction it judges what comes as a whole, and records it as what it is."""
+    step = GuardRunnable(guard, direction=direction)
+    message = AIMessage("fine", tool_calls=[BAD])
+
+    assert await step.ainvoke("fine") == "fine"
+    for bad in ("forbidden", message):
+        with pytest.raises(RefusedError):
+            await step.ainvoke(bad)
+        assert await shown_by(RunnableLambda({"hello": bad}.get) | step) == []
+
+    assert {r["direction"] for r in recorded()} == {direction.value}
+
+
+async def test_a_policy_that_leaves_tools_out_leaves_nothing_unjudged(
+    guard: StandingGuard, recorded: Records
+) -> None:
+    """Calls are judged as a response then, and what tools answer as a prompt."""
+    texts = parse_policy(
+        {"name": "texts", "version": "1", "description": "Texts.", "applies_to": ["input", "output"]}
+    )
+    calls: RunnableLambda[Any, Any] = RunnableLambda(lambda _: AIMessage("", tool_calls=[BAD]))
+    guarded = GuardRunnable(guard, policy=texts)
+
+    with pytest.raises(RefusedError):
+        await guarded.wrap(calls).ainvoke("hello")
+    with pytest.raises(RefusedError):
+        await guarded.ainvoke([HumanMessage("hello"), ToolMessage("forbidden", tool_call_id="c1")])
+
+    assert [(r["direction"], r["decision"]["cause"]) for r in recorded()] == [
+        ("input", None),
+        ("output", None),
+        ("input", None),
+        ("input", None),
+    ]

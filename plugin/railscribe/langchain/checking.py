@@ -5,7 +5,8 @@ Rules
 1. Nothing but a :class:`RefusedError` comes out of a check. What cannot be read, or whose policy is unknown, is on
    record as undecided, ``modality`` or ``not_run``; what cannot be recorded is refused without a record,
    ``not_recorded``, but where all is only observed. Whatever failed is logged without content.
-2. What is said and what is called are judged apart, as a response and as calls.
+2. What is said and what is called are judged apart, as a response and as calls. Where a policy leaves tools out, calls
+   are judged as a response and tools' answers as a prompt.
 """
 
 from __future__ import annotations
@@ -148,9 +149,8 @@ class Checker:
         """
         turn = await self.read(user_turn, value, UNREAD)
         await self.admit(Direction.INPUT, turn, identity)
-        if self.policy.applies(Direction.TOOL_INPUT):
-            for answer in tools_answers(messages_of(value) or ()):
-                await self.admit_tool_answer(answer, identity)
+        for answer in tools_answers(messages_of(value) or ()):
+            await self.admit_tool_answer(answer, identity)
         return turn
 
     async def admit_turn(self, messages: Sequence[BaseMessage], identity: Identity) -> None:
@@ -167,10 +167,18 @@ class Checker:
         Raises:
             RefusedError: it may not.
         """
-        said, calls = await self.read(response_of, answer, (UNREAD, ""))
-        turn = join_turns((said, Turn(text=calls)))
+        turn = await self.whole(answer)
         if turn.text.strip() or turn.images or turn.problem:
-            await self.admit(Direction.TOOL_INPUT, turn, identity)
+            await self.admit(self._if_tools(Direction.TOOL_INPUT, Direction.INPUT), turn, identity)
+
+    async def whole(self, value: object) -> Turn:
+        """Return what *value* says and calls, as one turn."""
+        said, calls = await self.read(response_of, value, (UNREAD, ""))
+        return join_turns((said, Turn(text=calls)))
+
+    def _if_tools(self, direction: Direction, otherwise: Direction) -> Direction:
+        """Return *direction*, or *otherwise* where the policy leaves tools out: nothing goes unjudged for that."""
+        return direction if self.policy.applies(direction) else otherwise
 
     async def admit_response(
         self,
@@ -192,7 +200,8 @@ class Checker:
         if said.text.strip() or said.images or said.problem or (required and not calls):
             await self.admit(Direction.OUTPUT, said, identity, user=user)
         if calls and tools:
-            await self.admit(Direction.TOOL_OUTPUT, Turn(text=calls), identity, user=user)
+            direction = self._if_tools(Direction.TOOL_OUTPUT, Direction.OUTPUT)
+            await self.admit(direction, Turn(text=calls), identity, user=user)
 
     def judged_by(self, record: Record) -> Policy:
         """Return the policy that *record* was decided by."""

@@ -98,7 +98,7 @@ class GuardRunnable(Runnable[Any, Any]):
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
         """Yield what is allowed of a stream as it is judged (rule 3)."""
-        if self.direction is Direction.INPUT:
+        if self.direction is not Direction.OUTPUT:
             async for item in super().atransform(input, config, **kwargs):
                 yield item
             return
@@ -112,7 +112,7 @@ class GuardRunnable(Runnable[Any, Any]):
         **kwargs: Any,
     ) -> Iterator[Any]:
         """Yield as :meth:`atransform` does."""
-        if self.direction is Direction.INPUT:
+        if self.direction is not Direction.OUTPUT:
             yield from super().transform(input, config, **kwargs)
         else:
             yield from iterate_sync(self.atransform(_apart(input), config, **kwargs))
@@ -135,8 +135,10 @@ class GuardRunnable(Runnable[Any, Any]):
         try:
             if self.direction is Direction.OUTPUT:
                 await self._checker.admit_response(value, identity)
-            else:
+            elif self.direction is Direction.INPUT:
                 await self._checker.admit_prompt(value, identity)
+            else:
+                await self._checker.admit(self.direction, await self._checker.whole(value), identity)
         except RefusedError as error:
             if self.exit_behavior == "raise":
                 raise
