@@ -498,3 +498,21 @@ def test_generated_conversations(host: Callable[..., Host]) -> None:
             assert reply["content"] == ("fine" if app.model.asked else REFUSAL)
 
         holds()
+
+
+@pytest.mark.parametrize("direction", DOORS)
+async def test_markers_are_defused_in_every_field(host: Callable[..., Host], direction: Direction) -> None:
+    """Turn tokens and forged verdicts, in a name or an argument as well, reach no engine whole, and are on record."""
+    app = host(RAILS)
+    content: Any = MARKERS
+    if direction is Direction.TOOL_OUTPUT:
+        content = [{"name": MARKERS, "args": {MARKERS: MARKERS}}]
+
+    outcome = await action_of(app, direction)(**arguments_for(direction, content))
+
+    (verdict,) = verdicts(outcome)
+    record = next(r for r in app.records() if r["id"] == verdict["record_id"])
+    (request,) = app.engine.requests
+    sent = request.user + (request.response or "")
+    assert {"gemma_token", "answer_line", "think_tag", "tail_flag"} <= set(record["neutralised"])
+    assert not any(marker in sent for marker in ("<end_of_turn>", "User Safety:", "</think>", "/no_think"))
