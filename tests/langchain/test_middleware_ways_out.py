@@ -340,6 +340,24 @@ async def test_no_mode_of_streaming_shows_what_is_refused(guard: StandingGuard, 
     assert "forbidden" not in await seen(saved, stream_mode=MODES, config=THREAD)
 
 
+async def test_no_mode_of_synchronous_streaming_does_either(guard: StandingGuard) -> None:
+    """The same from a thread without a loop."""
+    asks = AIMessage("", tool_calls=[{"name": "reader", "args": {}, "id": "c1"}])
+
+    @tool
+    def reader() -> str:
+        """Ask another model."""
+        says("a most forbidden thought").invoke("think")
+        return "fine"
+
+    def shown(model: Model) -> str:
+        built = guarded(guard, model, tools=[weather, reader])
+        return str(list(built.stream(ask("hello"), stream_mode=MODES[:4], subgraphs=True)))
+
+    for model in (says("a most forbidden answer"), says(call("Rome"), "done"), says(asks, "done")):
+        assert "forbidden" not in await asyncio.to_thread(shown, model)
+
+
 async def test_another_model_is_held_as_well(guard: StandingGuard) -> None:
     """A model that other middleware puts in the place of the agent's own shows no tokens either."""
 
