@@ -2,7 +2,8 @@
 
     attestation.begin(doing)                             # before a transaction that writes
     with attestation.tentative(), engine.begin() as connection:
-        attestation.attest(connection, batch, …)         # its first statements
+        attestation.enter(connection)                    # before anything else
+        attestation.attest(connection, batch, …)         # its first insertions
         ...                                              # the evidence of the batch
     attestation.committed()
 
@@ -32,6 +33,7 @@ from railscribe.audit.chain.checkpoint import Reason
 from railscribe.audit.database import open_engine, parse_url, reading, translated, writing
 from railscribe.audit.inserting import insert
 from railscribe.audit.leftovers import older_evidence
+from railscribe.audit.locks import hold_writer
 from railscribe.audit.rows import Rows
 from railscribe.audit.sealing import Sealer, last_checkpoint, signs_next
 from railscribe.audit.stored import Stored
@@ -112,20 +114,28 @@ class Attestation:
         with self.sealer.tentative():
             yield
 
+    def enter(self, connection: sa.Connection) -> None:
+        """Go on with the chain, and seal what is due, before anything is inserted.
+
+        Raises:
+            AuditError: the chain cannot be gone on with.
+        """
+        if self.sealer is None:
+            raise AuditError("Entries are placed in transactions that write.")
+        self.sealer.enter(connection, now())
+
     def attest(self, connection: sa.Connection, batch: Sequence[Rows], stored: Sequence[Stored]) -> None:
-        """Give each entry of *batch* its place, before its evidence is inserted, and seal what is due.
+        """Give each entry of *batch* its place, after :meth:`enter` and before its evidence; reads nothing.
 
         *stored* are their rows in canonical form.
 
         Raises:
-            AuditError: an entry cannot be placed, or the chain not be gone on with.
+            AuditError: an entry cannot be placed.
         """
-        if self.sealer is None:
-            raise AuditError("Entries are placed in transactions that write.")
-        if not batch:
-            return
-        self.sealer.enter(connection, now())
-        insert(connection, tables.entries, list(map(self.sealer.place, batch, stored)))
+        if self.sealer is not None:
+            placed = list(map(self.sealer.place, batch, stored))
+            hold_writer(connection, self.sealer.writer_id)
+            insert(connection, tables.entries, placed)
 
     def seal(self, connection: sa.Connection, reason: Reason) -> None:
         """Make a checkpoint, in a transaction of its own; nothing happens before there was an entry."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -125,6 +126,38 @@ def translated(url: URL, doing: str) -> Iterator[None]:
         yield
     except exc.SQLAlchemyError as error:
         raise _explain(error, url, doing) from error
+
+
+@contextmanager
+def pipelined(connection: sa.Connection) -> Iterator[None]:
+    """Send the statements inside one after the other, and hear of them together at the end, on PostgreSQL.
+
+    Each statement would else wait for the answer to the one before. Nothing that is read inside is there before the
+    end, so read nothing; what failed is raised at the end at the latest.
+
+    Raises:
+        sa.exc.DBAPIError: a statement failed; those after it did nothing.
+    """
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name != "postgresql" or not _can_pipeline():
+        yield
+        return
+    foreign = connection.dialect.loaded_dbapi.Error
+    try:
+        with driver.pipeline():
+            yield
+    except foreign as error:  # the driver's own: SQLAlchemy was not asked
+        lost = connection.dialect.is_disconnect(error, driver, None)
+        raise exc.DBAPIError.instance(
+            None, None, error, foreign, connection_invalidated=lost, dialect=connection.dialect
+        ) from error
+
+
+@cache
+def _can_pipeline() -> bool:
+    import psycopg
+
+    return psycopg.Pipeline.is_supported()  # libpq 14
 
 
 def missing(url: URL) -> SchemaRevisionError:

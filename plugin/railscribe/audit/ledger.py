@@ -30,7 +30,7 @@ from railscribe.audit import tables
 from railscribe.audit.attesting import Attestation
 from railscribe.audit.chain.checkpoint import Reason
 from railscribe.audit.contents import Row
-from railscribe.audit.database import reading, translated, writing
+from railscribe.audit.database import pipelined, reading, translated, writing
 from railscribe.audit.inserting import insert
 from railscribe.audit.revision import require_head
 from railscribe.audit.rows import Rows
@@ -194,8 +194,9 @@ class Ledger:
 
     def insert(self, connection: sa.Connection, entries: Sequence[Rows]) -> None:
         """Insert *entries* in a transaction of :meth:`writing` (rules 2 and 3)."""
+        if not entries:
+            return
         stored = [to_store(rows) for rows in entries]
-        self._attestation.attest(connection, entries, stored)
         shared: dict[sa.Table, dict[str, Row]] = {}
         own: dict[sa.Table, list[Row]] = {}
         for rows, kept in zip(entries, stored, strict=True):
@@ -204,13 +205,16 @@ class Ledger:
                     shared.setdefault(table, {})[row["digest"]] = row
             for table, some in kept.items():
                 own.setdefault(table, []).extend(some)
-        for table in sorted(shared, key=_ORDER.__getitem__):
-            # In one order in all processes: those that insert the same rows at once wait and do not deadlock.
-            some = [row_to_store(table, row) for _, row in sorted(shared[table].items())]
-            insert(connection, table, some, if_new=True)
-            self._fresh += [(table.name, row["digest"]) for row in some]
-        for table in sorted(own, key=_ORDER.__getitem__):
-            insert(connection, table, own[table])
+        self._attestation.enter(connection)
+        with pipelined(connection):
+            self._attestation.attest(connection, entries, stored)
+            for table in sorted(shared, key=_ORDER.__getitem__):
+                # In one order in all processes: those that insert the same rows at once wait and do not deadlock.
+                some = [row_to_store(table, row) for _, row in sorted(shared[table].items())]
+                insert(connection, table, some, if_new=True)
+                self._fresh += [(table.name, row["digest"]) for row in some]
+            for table in sorted(own, key=_ORDER.__getitem__):
+                insert(connection, table, own[table])
 
     def _ask_revision(self, connection: sa.Connection) -> None:
         of, now = connection.connection.dbapi_connection, time.monotonic()

@@ -21,7 +21,10 @@ def take_chain(connection: sa.Connection) -> None:
 def hold_writer(connection: sa.Connection, writer: str) -> None:
     """Keep others from taking this writer for dead while its entries are on their way."""
     if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_LOCK, _number_of(writer))))
+        # Nothing is read of it, so it can be sent along with what follows.
+        connection.exec_driver_sql(
+            "SELECT pg_advisory_xact_lock_shared(%s::int, %s::int)", (_LOCK, _number_of(writer))
+        )
 
 
 def try_writer(connection: sa.Connection, writer: str) -> bool:

@@ -43,7 +43,7 @@ from railscribe.audit.chain.checkpoint import Checkpoint, Reason, SealedSegment,
 from railscribe.audit.chain.merkle import Tree, leaf_hash
 from railscribe.audit.contents import Row, iso
 from railscribe.audit.leftovers import class_of, dead_writers, entries_left, older_evidence, silence_s
-from railscribe.audit.locks import hold_writer, take_chain
+from railscribe.audit.locks import take_chain
 from railscribe.audit.rows import Rows, railscribe_version
 from railscribe.audit.stored import Stored, bytes_of
 from railscribe.errors import AuditError, ChainError, SigningKeyError
@@ -177,7 +177,6 @@ class Sealer:
             self.seal(connection, Reason.OPENED, now)
         elif self.due(now):
             self.seal(connection, Reason.SCHEDULED, now)
-        hold_writer(connection, self._state.writer)
 
     def place(self, rows: Rows, stored: Stored | None = None) -> Row:
         """Return the row of ``entries`` for *rows*, in canonical form, in a transaction that was entered.
