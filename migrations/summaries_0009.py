@@ -65,6 +65,13 @@ class Words:
         found = f"SELECT * FROM {table} {alias} WHERE {condition} OFFSET 0"
         return f"FROM {rows} CROSS JOIN LATERAL ({found}) {alias} WHERE true"
 
+    def probed(self, rows: str, table: str, alias: str, condition: str) -> str:
+        """From and on: each of *rows* with those of *table* that meet *condition*, found one by one as by ``each``."""
+        if self.database == "postgresql":
+            found = f"SELECT * FROM {table} {alias} WHERE {condition} OFFSET 0"
+            return f"FROM {rows} CROSS JOIN LATERAL ({found}) {alias} WHERE true"
+        return f"FROM {rows} CROSS JOIN {table} {alias} WHERE {condition}"
+
     def folded(self, text: str) -> str:
         """*text* with A to Z as a to z, and nothing else changed, whatever the database's locale."""
         return f'lower({text} COLLATE "C")' if self.database == "postgresql" else f"lower({text})"
@@ -163,12 +170,14 @@ UPTO = "(SELECT coalesce(max(d.checkpoint_number), 0) FROM summarised d)"
 """The last checkpoint that is summed up."""
 
 
-def unsummarised(words: Words) -> str:
+def unsummarised(words: Words, kind: str = "record") -> str:
     """Return the SELECT of ``v_unsummarised`` (rule 4): records in segments that are open, or sealed since.
 
-    A writer's open segments have the numbers after its last sealed one, without a hole.
+    A writer's open segments have the numbers after its last sealed one, without a hole. The same of late traces, for
+    another *kind*.
     """
     left = words.each("waiting w", "entries", "x", "x.segment_id = w.segment_id")
+    key, table = ("id", "records r") if kind == "record" else ("record_id", "late_traces r")
     return f"""
         WITH RECURSIVE begun(writer, number) AS (
             SELECT w.id, coalesce((SELECT max(s.number) + 1 FROM segments s WHERE s.writer = w.id), 0)
@@ -183,10 +192,10 @@ def unsummarised(words: Words) -> str:
             SELECT s.id FROM segments s
             WHERE s.checkpoint_number > {UPTO}
         )
-        SELECT x.at AS checked_at, x.id {left} AND x.kind = 'record'
+        SELECT x.at AS checked_at, x.id {left} AND x.kind = '{kind}'
         UNION ALL
-        SELECT r.checked_at, r.id
-        FROM (SELECT 1 AS unchained WHERE NOT EXISTS (SELECT 1 FROM checkpoints)) n CROSS JOIN records r"""
+        SELECT r.checked_at, r.{key}
+        FROM (SELECT 1 AS unchained WHERE NOT EXISTS (SELECT 1 FROM checkpoints)) n CROSS JOIN {table}"""
 
 
 def waiting(words: Words) -> str:
@@ -194,12 +203,30 @@ def waiting(words: Words) -> str:
     return words.each("v_unsummarised u", "records", "r", "r.checked_at = u.checked_at AND r.id = u.id")
 
 
+def waiting_lates(words: Words) -> str:
+    """Return the source of the late traces ``l`` that are not summarised."""
+    return _lates(words, f"({unsummarised(words, 'late_trace')}) u")
+
+
 def between(words: Words, first: str, last: str) -> str:
     """Return the source of the records under the checkpoints after *first*, up to *last*, both SQL."""
+    sealed = _sealed(words, first, last, "record")
+    return words.each(sealed, "records", "r", "r.checked_at = u.checked_at AND r.id = u.id")
+
+
+def lates_between(words: Words, first: str, last: str) -> str:
+    """Return the source of the late traces ``l`` under the checkpoints after *first*, up to *last*, both SQL."""
+    return _lates(words, _sealed(words, first, last, "late_trace"))
+
+
+def _sealed(words: Words, first: str, last: str, kind: str) -> str:
     chosen = f"(SELECT c.id FROM segments c WHERE c.checkpoint_number > {first} AND c.checkpoint_number <= {last}) s"
     entries = words.each(chosen, "entries", "x", "x.segment_id = s.id")
-    sealed = f"(SELECT x.at, x.id {entries} AND x.kind = 'record') u"
-    return words.each(sealed, "records", "r", "r.checked_at = u.at AND r.id = u.id")
+    return f"(SELECT x.at AS checked_at, x.id {entries} AND x.kind = '{kind}') u"
+
+
+def _lates(words: Words, keys: str) -> str:
+    return words.each(keys, "late_traces", "l", "l.checked_at = u.checked_at AND l.record_id = u.id")
 
 
 def of_day(words: Words, days: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 from alembic.util.exc import CommandError
+from railscribe.audit.migrations.reviews_0006 import reviews
 
 revision = "0002"
 down_revision = "0001"
@@ -246,34 +247,11 @@ def _create_checks(*, on_sqlite: bool, more: str) -> None:
 
 def _create_views(*, on_sqlite: bool) -> None:
     day = _day(on_sqlite=on_sqlite)
-    late = "late_traces x"
-    awaited = """x.kind = 'reasoning' AND x.name = 'deferred' AND NOT EXISTS (
-                SELECT 1 FROM late_traces l WHERE l.checked_at = x.checked_at AND l.record_id = x.record_id)"""
-    reasons = [
-        ("x.name", "check", "record_notes x", "x.kind = 'review'"),
-        ("'think_disagrees'", "late_trace", late, "x.disagrees"),
-        ("'trace_contradicts'", "late_trace", late, "x.contradicts"),
-        ("'trace_missing'", "late_trace", late, "coalesce(x.trace_chars, 0) = 0"),
-        ("'trace_awaited'", "check", "record_notes x", awaited),
-    ]
-    # Whole SELECTs, so that a question about some records reaches the indexes of each table on SQLite, too.
-    selects = [
-        f"""
-        SELECT r.id, {reason} AS reason, '{found_by}' AS found_by, r.checked_at, {day} AS day, r.tenant,
-               r.direction, r.rail, r.outcome, r.enforcement, p.name AS policy, e.name AS engine, e.model
-        FROM {rows}
-        JOIN records r ON r.checked_at = x.checked_at AND r.id = x.record_id
-        JOIN policies p ON p.digest = r.policy_digest
-        JOIN engines e ON e.digest = r.engine_digest
-        WHERE {condition}
-        """
-        for reason, found_by, rows, condition in reasons
-    ]
-    op.execute(sa.text("CREATE VIEW v_reviews AS" + " UNION ALL ".join(selects)))
+    op.execute(sa.text(f"CREATE VIEW v_reviews AS {reviews(on_sqlite=on_sqlite)}"))
     op.execute(
         sa.text(f"""
         CREATE VIEW v_late_traces AS
-        SELECT r.id, r.checked_at, {day} AS day, r.tenant, r.direction, r.rail, p.name AS policy, r.outcome,
+        SELECT r.id, n.checked_at, {day} AS day, r.tenant, r.direction, r.rail, p.name AS policy, r.outcome,
                r.user_label, r.user_score, r.response_label, r.response_score,
                coalesce(l.state, 'awaited') AS state, l.cause, l.requested_at, l.ended_at,
                l.user_label AS late_user_label, l.user_score AS late_user_score,

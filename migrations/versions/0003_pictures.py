@@ -146,7 +146,7 @@ def _create_images(*, on_sqlite: bool) -> None:
     op.execute(
         sa.text(f"""
         CREATE VIEW v_images AS
-        SELECT r.id, i.position, r.checked_at, {_day(on_sqlite=on_sqlite)} AS day, r.tenant, r.subject, r.direction,
+        SELECT r.id, i.position, i.checked_at, {_day(on_sqlite=on_sqlite)} AS day, r.tenant, r.subject, r.direction,
                r.outcome, i.kind, i.media_type, i.frame, i.frames, i.width, i.height, i.size_bytes, i.mode,
                i.orientation, i.use, i.seen_width, i.seen_height, i.reader, i.text_chars,
                {content("i.kind")} AS digest, {content("'image_perceptual'")} AS perceptual_digest,

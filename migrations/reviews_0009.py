@@ -1,0 +1,281 @@
+"""How revision 0009 finds what is rare: why a person should look at a record, what failed, and what waits.
+
+Rules
+
+1. Like a revision this module is frozen, as ``summaries_0009`` is.
+2. What is under summarised checkpoints lies in tables in the order of time (``review_reasons``, ``failures``,
+   ``waiting_reviews``), the rest is found among what is not summarised. So the newest are there at once, however many
+   there are, and an answer is never late.
+3. A deferred trace may come, and a review be made, after a record was summarised. So the tables hold what was so
+   then, and the views leave out what is not so any more. Whatever else they hold stays true.
+4. SQLite puts several SELECTs in order as it goes, where their columns have the same affinity, hence the CASTs;
+   PostgreSQL several tables. ``listed`` says the same either way.
+5. SQLite takes what it is to begin with from the order of a CROSS JOIN: the rare, and not all that a tenant has.
+"""
+
+# ruff: noqa: S608 - names of tables and columns, all of them ours
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from railscribe.audit.migrations import summaries_0009 as sums
+from railscribe.audit.migrations.summaries_0009 import Words
+
+REASON_KEY = ("checked_at", "record_id", "reason", "found_by")
+FAILURE_KEY = ("checked_at", "record_id", "stage")
+WAITING_KEY = ("checked_at", "record_id")
+
+_OF_RECORD = "JOIN policies p ON p.digest = r.policy_digest JOIN engines e ON e.digest = r.engine_digest"
+_BAD = "(coalesce(l.disagrees, false) OR coalesce(l.contradicts, false) OR coalesce(l.trace_chars, 0) = 0)"
+_LATE_REASONS = """(SELECT 'think_disagrees' AS reason UNION ALL SELECT 'trace_contradicts'
+                    UNION ALL SELECT 'trace_missing') s"""
+_LATE_SAYS = """CASE s.reason WHEN 'think_disagrees' THEN coalesce(l.disagrees, false)
+                              WHEN 'trace_contradicts' THEN coalesce(l.contradicts, false)
+                              ELSE coalesce(l.trace_chars, 0) = 0 END"""
+_REVIEW = "n.kind = 'review'"
+_DEFERRED = "n.kind = 'reasoning' AND n.name = 'deferred'"
+_STAGES = "(SELECT 'decision' AS stage UNION ALL SELECT 'user' UNION ALL SELECT 'response') s"
+
+
+def _late_of(row: str, key: str = "id", more: str = "") -> str:
+    return f"(SELECT 1 FROM late_traces l WHERE l.checked_at = {row}.checked_at AND l.record_id = {row}.{key}{more})"
+
+
+def _reviewed(row: str, key: str = "id") -> str:
+    return f"(SELECT 1 FROM reviews v WHERE v.checked_at = {row}.checked_at AND v.record_id = {row}.{key})"
+
+
+def _noted(row: str, key: str, condition: str) -> str:
+    of_record = f"n.checked_at = {row}.checked_at AND n.record_id = {row}.{key}"
+    return f"(SELECT 1 FROM record_notes n WHERE {of_record} AND {condition})"
+
+
+# --- what is taken from records and late traces: ``r`` of *records*, ``l`` of *lates*, each a FROM clause and on
+
+
+def reasons(words: Words, records: str, lates: str) -> str:
+    """Return the SELECT of ``review_reasons``."""
+    noted = words.probed(
+        f"(SELECT r.checked_at, r.id, r.tenant {records}) b",
+        "record_notes",
+        "n",
+        f"n.checked_at = b.checked_at AND n.record_id = b.id AND ({_REVIEW} OR {_DEFERRED})",
+    )
+    return f"""
+            SELECT n.checked_at, n.record_id,
+                   CAST(CASE WHEN {_REVIEW} THEN n.name ELSE 'trace_awaited' END AS text) AS reason,
+                   CAST('check' AS text) AS found_by, b.tenant
+            {noted} AND ({_REVIEW} OR NOT EXISTS {_late_of("n", "record_id")})
+            UNION ALL
+            SELECT l.checked_at, l.record_id, s.reason, 'late_trace', {_tenant("l")}
+            FROM (SELECT l.* {lates}) l CROSS JOIN {_LATE_REASONS}
+            WHERE {_LATE_SAYS}"""
+
+
+def failures(records: str, lates: str) -> str:
+    """Return the SELECT of ``failures``."""
+    cause = """CASE s.stage WHEN 'decision' THEN r.cause
+                            WHEN 'user' THEN CASE WHEN r.cause IS NULL THEN r.user_cause END
+                            ELSE CASE WHEN r.cause IS NULL THEN r.response_cause END END"""
+    failed = "(r.cause IS NOT NULL OR r.user_cause IS NOT NULL OR r.response_cause IS NOT NULL)"
+    return f"""
+            SELECT r.checked_at, r.id AS record_id, CAST(s.stage AS text) AS stage,
+                   CAST({cause} AS text) AS cause, r.tenant
+            FROM (SELECT r.* {records} AND {failed}) r CROSS JOIN {_STAGES}
+            WHERE {cause} IS NOT NULL
+            UNION ALL
+            SELECT l.checked_at, l.record_id, 'late_trace', l.cause, {_tenant("l")}
+            {lates} AND l.state <> 'received'"""
+
+
+def waiting(records: str, lates: str) -> str:
+    """Return the SELECT of ``waiting_reviews``: what is flagged or has a reason, and no review yet.
+
+    ``awaited`` is 1 where the one reason is that a trace has not come.
+    """
+    lasting = f"(r.outcome = 'flag' OR EXISTS {_noted('r', 'id', _REVIEW)})"
+    awaited = f"(EXISTS {_noted('r', 'id', _DEFERRED)} AND NOT EXISTS {_late_of('r')})"
+    return f"""
+            SELECT w.checked_at, w.record_id, w.tenant, min(w.awaited) AS awaited
+            FROM (SELECT r.checked_at, r.id AS record_id, r.tenant,
+                         CASE WHEN {lasting} THEN 0 ELSE 1 END AS awaited
+                  {records} AND ({lasting} OR {awaited})
+                  UNION ALL
+                  SELECT l.checked_at, l.record_id, {_tenant("l")}, 0
+                  {lates} AND {_BAD}) w
+            WHERE NOT EXISTS {_reviewed("w", "record_id")}
+            GROUP BY w.checked_at, w.record_id, w.tenant"""
+
+
+def _tenant(row: str) -> str:
+    return (
+        f"(SELECT r.tenant FROM records r WHERE r.checked_at = {row}.checked_at AND r.id = {row}.record_id)"
+    )
+
+
+STILL_AWAITED = f"(x.reason <> 'trace_awaited' OR NOT EXISTS {_late_of('x', 'record_id')})"
+"""Whether a row ``x`` of ``review_reasons`` is so still (rule 3)."""
+STILL_WAITING = f"""(NOT EXISTS {_reviewed("x", "record_id")}
+                 AND (x.awaited = 0 OR NOT EXISTS {_late_of("x", "record_id", f" AND NOT {_BAD}")}))"""
+"""Whether a row ``x`` of ``waiting_reviews`` is so still."""
+MADE_WAITING = f"""(NOT EXISTS {_reviewed("x", "record_id")}
+                 AND (x.awaited = 0 OR NOT EXISTS {_late_of("x", "record_id")}))"""
+"""Whether it would be made now, of what was summarised when it was."""
+
+
+# --- the views
+
+
+def listed(words: Words, select: Callable[[str], str], *sources: str) -> str:
+    """Return *select* over all of *sources* (rule 4)."""
+    if words.database == "sqlite":
+        return " UNION ALL ".join(map(select, sources))
+    return select(f"({' UNION ALL '.join(f'SELECT * FROM {source} y' for source in sources)})")
+
+
+def _joined(words: Words) -> str:
+    how = "CROSS JOIN" if words.database == "sqlite" else "JOIN"
+    return f"{how} records r ON r.checked_at = x.checked_at AND r.id = x.record_id {_OF_RECORD}"
+
+
+def views(words: Words) -> dict[str, str]:
+    """Return the views over both databases, of the tables and of what is not summarised."""
+    records, lates = sums.waiting(words), sums.waiting_lates(words)
+    found = ("review_reasons", f"({reasons(words, records, lates)})")
+    undone = ("failures", f"({failures(records, lates)})")
+    return {
+        "v_reviews": _reviews(words, *found),
+        "v_failures": failed(words, *undone),
+        "v_disagreements": disagreements(words, *found),
+        "v_review_queue": _queue(words, records, lates),
+        "v_review_decisions": _decisions(words),
+    }
+
+
+def _reviews(words: Words, *sources: str) -> str:
+    day = words.day("x.checked_at")
+    return listed(
+        words,
+        lambda rows: (
+            f"""
+            SELECT x.record_id AS id, x.reason, x.found_by, x.checked_at, {day} AS day, x.tenant, r.direction, r.rail,
+                   r.outcome, r.enforcement, p.name AS policy, e.name AS engine, e.model
+            FROM {rows} x {_joined(words)}
+            WHERE {STILL_AWAITED}"""
+        ),
+        *sources,
+    )
+
+
+def failed(words: Words, *sources: str) -> str:
+    """Return the SELECT of ``v_failures`` over *sources*, of which each has the columns of ``failures``."""
+    day = words.day("x.checked_at")
+    return listed(
+        words,
+        lambda rows: (
+            f"""
+            SELECT x.record_id AS id, x.checked_at, {day} AS day, x.tenant, r.direction, r.rail, x.stage, x.cause,
+                   r.outcome, r.enforcement, p.name AS policy, e.name AS engine, e.model, r.finish_reason
+            FROM {rows} x {_joined(words)}"""
+        ),
+        *sources,
+    )
+
+
+def disagreements(words: Words, *sources: str) -> str:
+    """Return where thinking came to another label than the verdict, or a trace to another than its own verdict."""
+
+    def says(side: str, label: str) -> str:
+        other = "safe" if label == "unsafe" else "unsafe"
+        return f"(r.{side}_label = '{other}' AND l.{side}_label = '{label}')"
+
+    stricter, milder = (
+        f"({says('user', label)} OR {says('response', label)})" for label in ("unsafe", "safe")
+    )
+    day = words.day("x.checked_at")
+    return listed(
+        words,
+        lambda rows: (
+            f"""
+            SELECT x.record_id AS id, x.checked_at, {day} AS day, x.tenant, r.direction, r.rail, x.reason AS kind,
+                   x.found_by, r.user_label, r.response_label, l.user_label AS late_user_label,
+                   l.response_label AS late_response_label,
+                   CASE WHEN {stricter} THEN 'stricter' WHEN {milder} THEN 'milder' END AS thinking,
+                   r.outcome, r.enforcement, p.name AS policy, e.name AS engine, e.model
+            FROM {rows} x {_joined(words)}
+            LEFT JOIN late_traces l ON l.checked_at = x.checked_at AND l.record_id = x.record_id
+                 AND x.found_by = 'late_trace'
+            WHERE x.reason IN ('think_disagrees', 'trace_contradicts')"""
+        ),
+        *sources,
+    )
+
+
+def _reasons_of(words: Words, row: str, key: str) -> str:
+    """Why the record *key* of *row* was, or is, in the queue, as one text."""
+    note = f"FROM record_notes n WHERE n.checked_at = {row}.checked_at AND n.record_id = {row}.{key}"
+    late = f"""FROM late_traces l CROSS JOIN {_LATE_REASONS}
+                      WHERE l.checked_at = {row}.checked_at AND l.record_id = {row}.{key}"""
+    found = f"""SELECT 'flagged' AS reason WHERE {row}.outcome = 'flag'
+                UNION SELECT n.name {note} AND {_REVIEW}
+                UNION SELECT 'trace_awaited' {note} AND {_DEFERRED} AND NOT EXISTS {_late_of(row, key)}
+                UNION SELECT s.reason {late} AND {_LATE_SAYS}"""
+    if words.database == "sqlite":  # group_concat knows no ORDER BY of its own before 3.44
+        return f"(SELECT group_concat(reason, ', ') FROM (SELECT reason FROM ({found}) ORDER BY reason))"
+    return f"(SELECT string_agg(f.reason, ', ' ORDER BY f.reason COLLATE \"C\") FROM ({found}) f)"
+
+
+def _queue(words: Words, records: str, lates: str) -> str:
+    """What waits: not reviewed, or escalated by the latest review of it."""
+    key = "w.checked_at = y.checked_at AND w.record_id = y.record_id"
+    fresh = f"""(SELECT y.checked_at, y.record_id, y.tenant, y.awaited FROM ({waiting(records, lates)}) y
+                 WHERE NOT EXISTS (SELECT 1 FROM waiting_reviews w WHERE {key}))"""
+    shown, day = _reasons_of(words, "r", "id"), words.day("x.checked_at")
+    columns = f"""x.record_id AS id, x.checked_at, {day} AS day, x.tenant, r.direction, r.rail, r.outcome, r.cause,
+                   r.enforcement, p.name AS policy, p.version AS policy_version, r.policy_digest, e.name AS engine,
+                   e.model, {shown} AS reasons, r.rule,
+                   {words.joined("record_categories", "x.deciding")} AS deciding_categories,
+                   CASE WHEN x.number IS NULL THEN 'new' ELSE 'escalated' END AS state, x.number AS last_review,
+                   x.reviewed_by AS last_reviewed_by, x.reviewed_at AS last_reviewed_at"""
+    never = "CAST(NULL AS integer) AS number, CAST(NULL AS text) AS reviewed_by"
+    no_time = "datetime" if words.database == "sqlite" else "timestamptz"
+    unreviewed = [
+        f"""(SELECT x.checked_at, x.record_id, x.tenant, {never}, CAST(NULL AS {no_time}) AS reviewed_at FROM {rows} x
+             WHERE {STILL_WAITING})"""
+        for rows in ("waiting_reviews", fresh)
+    ]
+    later = "n.checked_at = x.checked_at AND n.record_id = x.record_id AND n.number > x.number"
+    due = f"""(EXISTS (SELECT 1 FROM records r WHERE r.checked_at = x.checked_at AND r.id = x.record_id
+                        AND r.outcome = 'flag')
+                OR EXISTS {_noted("x", "record_id", _REVIEW)}
+                OR EXISTS {_late_of("x", "record_id", f" AND {_BAD}")}
+                OR (EXISTS {_noted("x", "record_id", _DEFERRED)} AND NOT EXISTS {_late_of("x", "record_id")}))"""
+    escalated = f"""(SELECT x.checked_at, x.record_id, x.tenant, x.number, x.reviewed_by, x.reviewed_at FROM reviews x
+             WHERE x.decision = 'escalate' AND NOT EXISTS (SELECT 1 FROM reviews n WHERE {later}) AND {due})"""
+    return listed(
+        words,
+        lambda rows: f"SELECT {columns}\n            FROM {rows} x {_joined(words)}",
+        *unreviewed,
+        escalated,
+    )
+
+
+def _decisions(words: Words) -> str:
+    def seconds(time: str) -> str:
+        if words.database == "sqlite":
+            return f"CAST(strftime('%s', {time}) AS INTEGER)"
+        return f"CAST(extract(epoch FROM date_trunc('second', {time})) AS bigint)"
+
+    return f"""
+            SELECT v.record_id AS id, v.number, v.checked_at, v.reviewed_at,
+                   {words.day("v.reviewed_at")} AS day, v.tenant, r.direction, r.rail, p.name AS policy,
+                   p.version AS policy_version, r.policy_digest, {_reasons_of(words, "v", "record_id")} AS reasons,
+                   v.outcome, v.answers, b.decision AS answered_decision, b.reviewed_by AS answered_by, v.decision,
+                   v.reason, v.reviewed_by,
+                   ({seconds("v.reviewed_at")} - {seconds("v.checked_at")}) / 60 AS minutes_open,
+                   v.railscribe_version
+            FROM reviews v
+            LEFT JOIN records r ON r.checked_at = v.checked_at AND r.id = v.record_id
+            LEFT JOIN policies p ON p.digest = r.policy_digest
+            LEFT JOIN reviews b ON b.checked_at = v.checked_at AND b.record_id = v.record_id
+                 AND b.number = v.answers"""
