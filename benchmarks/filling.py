@@ -19,7 +19,7 @@ from railscribe.audit.database import open_engine, parse_url, writing
 _INDEXES = """
 SELECT i.relname, pg_get_indexdef(x.indexrelid) FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
-WHERE NOT x.indisunique AND NOT i.relispartition AND pg_table_is_visible(x.indrelid)
+WHERE NOT x.indisunique AND NOT i.relispartition AND i.relnamespace = CAST(current_schema() AS regnamespace)
 """
 
 

@@ -10,7 +10,10 @@ Rules
    then, and the views leave out what is not so any more. Whatever else they hold stays true.
 4. SQLite puts several SELECTs in order as it goes, where their columns have the same affinity, hence the CASTs;
    PostgreSQL several tables. ``listed`` says the same either way.
-5. SQLite takes what it is to begin with from the order of a CROSS JOIN: the rare, and not all that a tenant has.
+5. Whether something is there is asked, but at the top of a WHERE, by ``(SELECT 1 … LIMIT 1) IS NULL``: of NOT EXISTS
+   beside an OR PostgreSQL makes a list of all late traces there are.
+6. The rare comes first, and of records what belongs to it, one by one, not all that a tenant or the table has. SQLite
+   is told by a CROSS JOIN; PostgreSQL by a LATERAL, for it takes two columns that are alike for next to never alike.
 """
 
 # ruff: noqa: S608 - names of tables and columns, all of them ours
@@ -38,7 +41,8 @@ _STAGES = "(SELECT 'decision' AS stage UNION ALL SELECT 'user' UNION ALL SELECT 
 
 
 def _late_of(row: str, key: str = "id", more: str = "") -> str:
-    return f"(SELECT 1 FROM late_traces l WHERE l.checked_at = {row}.checked_at AND l.record_id = {row}.{key}{more})"
+    of_record = f"l.checked_at = {row}.checked_at AND l.record_id = {row}.{key}"
+    return f"(SELECT 1 FROM late_traces l WHERE {of_record}{more} LIMIT 1)"
 
 
 def _reviewed(row: str, key: str = "id") -> str:
@@ -47,7 +51,7 @@ def _reviewed(row: str, key: str = "id") -> str:
 
 def _noted(row: str, key: str, condition: str) -> str:
     of_record = f"n.checked_at = {row}.checked_at AND n.record_id = {row}.{key}"
-    return f"(SELECT 1 FROM record_notes n WHERE {of_record} AND {condition})"
+    return f"(SELECT 1 FROM record_notes n WHERE {of_record} AND {condition} LIMIT 1)"
 
 
 # --- what is taken from records and late traces: ``r`` of *records*, ``l`` of *lates*, each a FROM clause and on
@@ -65,7 +69,7 @@ def reasons(words: Words, records: str, lates: str) -> str:
             SELECT n.checked_at, n.record_id,
                    CAST(CASE WHEN {_REVIEW} THEN n.name ELSE 'trace_awaited' END AS text) AS reason,
                    CAST('check' AS text) AS found_by, b.tenant
-            {noted} AND ({_REVIEW} OR NOT EXISTS {_late_of("n", "record_id")})
+            {noted} AND ({_REVIEW} OR {_late_of("n", "record_id")} IS NULL)
             UNION ALL
             SELECT l.checked_at, l.record_id, s.reason, 'late_trace', {_tenant("l")}
             FROM (SELECT l.* {lates}) l CROSS JOIN {_LATE_REASONS}
@@ -93,8 +97,8 @@ def waiting(records: str, lates: str) -> str:
 
     ``awaited`` is 1 where the one reason is that a trace has not come.
     """
-    lasting = f"(r.outcome = 'flag' OR EXISTS {_noted('r', 'id', _REVIEW)})"
-    awaited = f"(EXISTS {_noted('r', 'id', _DEFERRED)} AND NOT EXISTS {_late_of('r')})"
+    lasting = f"(r.outcome = 'flag' OR {_noted('r', 'id', _REVIEW)} IS NOT NULL)"
+    awaited = f"({_noted('r', 'id', _DEFERRED)} IS NOT NULL AND {_late_of('r')} IS NULL)"
     return f"""
             SELECT w.checked_at, w.record_id, w.tenant, min(w.awaited) AS awaited
             FROM (SELECT r.checked_at, r.id AS record_id, r.tenant,
@@ -113,13 +117,13 @@ def _tenant(row: str) -> str:
     )
 
 
-STILL_AWAITED = f"(x.reason <> 'trace_awaited' OR NOT EXISTS {_late_of('x', 'record_id')})"
+STILL_AWAITED = f"(x.reason <> 'trace_awaited' OR {_late_of('x', 'record_id')} IS NULL)"
 """Whether a row ``x`` of ``review_reasons`` is so still (rule 3)."""
 STILL_WAITING = f"""(NOT EXISTS {_reviewed("x", "record_id")}
-                 AND (x.awaited = 0 OR NOT EXISTS {_late_of("x", "record_id", f" AND NOT {_BAD}")}))"""
+                 AND (x.awaited = 0 OR {_late_of("x", "record_id", f" AND NOT {_BAD}")} IS NULL))"""
 """Whether a row ``x`` of ``waiting_reviews`` is so still."""
 MADE_WAITING = f"""(NOT EXISTS {_reviewed("x", "record_id")}
-                 AND (x.awaited = 0 OR NOT EXISTS {_late_of("x", "record_id")}))"""
+                 AND (x.awaited = 0 OR {_late_of("x", "record_id")} IS NULL))"""
 """Whether it would be made now, of what was summarised when it was."""
 
 
@@ -134,8 +138,12 @@ def listed(words: Words, select: Callable[[str], str], *sources: str) -> str:
 
 
 def _joined(words: Words) -> str:
+    """Return the joins of the record of each row ``x`` (rule 6), its policy and its engine."""
+    key = "r.checked_at = x.checked_at AND r.id = x.record_id"
+    if words.database == "postgresql":
+        return f"CROSS JOIN LATERAL (SELECT * FROM records r WHERE {key} OFFSET 0) r {_OF_RECORD}"
     how = "CROSS JOIN" if words.database == "sqlite" else "JOIN"
-    return f"{how} records r ON r.checked_at = x.checked_at AND r.id = x.record_id {_OF_RECORD}"
+    return f"{how} records r ON {key} {_OF_RECORD}"
 
 
 def views(words: Words) -> dict[str, str]:
@@ -189,6 +197,10 @@ def disagreements(words: Words, *sources: str) -> str:
         other = "safe" if label == "unsafe" else "unsafe"
         return f"(r.{side}_label = '{other}' AND l.{side}_label = '{label}')"
 
+    of_late = "l.checked_at = x.checked_at AND l.record_id = x.record_id AND x.found_by = 'late_trace'"
+    late = f"LEFT JOIN late_traces l ON {of_late}"
+    if words.database == "postgresql":
+        late = f"LEFT JOIN LATERAL (SELECT * FROM late_traces l WHERE {of_late} OFFSET 0) l ON true"
     stricter, milder = (
         f"({says('user', label)} OR {says('response', label)})" for label in ("unsafe", "safe")
     )
@@ -203,8 +215,7 @@ def disagreements(words: Words, *sources: str) -> str:
                    CASE WHEN {stricter} THEN 'stricter' WHEN {milder} THEN 'milder' END AS thinking,
                    r.outcome, r.enforcement, p.name AS policy, e.name AS engine, e.model
             FROM {rows} x {_joined(words)}
-            LEFT JOIN late_traces l ON l.checked_at = x.checked_at AND l.record_id = x.record_id
-                 AND x.found_by = 'late_trace'
+            {late}
             WHERE x.reason IN ('think_disagrees', 'trace_contradicts')"""
         ),
         *sources,
@@ -218,7 +229,7 @@ def _reasons_of(words: Words, row: str, key: str) -> str:
                       WHERE l.checked_at = {row}.checked_at AND l.record_id = {row}.{key}"""
     found = f"""SELECT 'flagged' AS reason WHERE {row}.outcome = 'flag'
                 UNION SELECT n.name {note} AND {_REVIEW}
-                UNION SELECT 'trace_awaited' {note} AND {_DEFERRED} AND NOT EXISTS {_late_of(row, key)}
+                UNION SELECT 'trace_awaited' {note} AND {_DEFERRED} AND {_late_of(row, key)} IS NULL
                 UNION SELECT s.reason {late} AND {_LATE_SAYS}"""
     if words.database == "sqlite":  # group_concat knows no ORDER BY of its own before 3.44
         return f"(SELECT group_concat(reason, ', ') FROM (SELECT reason FROM ({found}) ORDER BY reason))"
@@ -247,9 +258,9 @@ def _queue(words: Words, records: str, lates: str) -> str:
     later = "n.checked_at = x.checked_at AND n.record_id = x.record_id AND n.number > x.number"
     due = f"""(EXISTS (SELECT 1 FROM records r WHERE r.checked_at = x.checked_at AND r.id = x.record_id
                         AND r.outcome = 'flag')
-                OR EXISTS {_noted("x", "record_id", _REVIEW)}
-                OR EXISTS {_late_of("x", "record_id", f" AND {_BAD}")}
-                OR (EXISTS {_noted("x", "record_id", _DEFERRED)} AND NOT EXISTS {_late_of("x", "record_id")}))"""
+                OR {_noted("x", "record_id", _REVIEW)} IS NOT NULL
+                OR {_late_of("x", "record_id", f" AND {_BAD}")} IS NOT NULL
+                OR ({_noted("x", "record_id", _DEFERRED)} IS NOT NULL AND {_late_of("x", "record_id")} IS NULL))"""
     escalated = f"""(SELECT x.checked_at, x.record_id, x.tenant, x.number, x.reviewed_by, x.reviewed_at FROM reviews x
              WHERE x.decision = 'escalate' AND NOT EXISTS (SELECT 1 FROM reviews n WHERE {later}) AND {due})"""
     return listed(

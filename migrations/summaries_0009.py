@@ -72,6 +72,13 @@ class Words:
             return f"FROM {rows} CROSS JOIN LATERAL ({found}) {alias} WHERE true"
         return f"FROM {rows} CROSS JOIN {table} {alias} WHERE {condition}"
 
+    def unchained(self, time: str) -> str:
+        """*time* (``-infinity``, ``infinity``) where there is no checkpoint, and no value where there is."""
+        if self.database == "sqlite":  # times are text: the empty one comes before all, and a letter after
+            time = "" if time.startswith("-") else "A"
+            return f"(SELECT '{time}' WHERE NOT EXISTS (SELECT 1 FROM checkpoints))"
+        return f"(SELECT CAST('{time}' AS timestamptz) WHERE NOT EXISTS (SELECT 1 FROM checkpoints))"
+
     def folded(self, text: str) -> str:
         """*text* with A to Z as a to z, and nothing else changed, whatever the database's locale."""
         return f'lower({text} COLLATE "C")' if self.database == "postgresql" else f"lower({text})"
@@ -173,8 +180,9 @@ UPTO = "(SELECT coalesce(max(d.checkpoint_number), 0) FROM summarised d)"
 def unsummarised(words: Words, kind: str = "record") -> str:
     """Return the SELECT of ``v_unsummarised`` (rule 4): records in segments that are open, or sealed since.
 
-    A writer's open segments have the numbers after its last sealed one, without a hole. The same of late traces, for
-    another *kind*.
+    A writer's open segments have the numbers after its last sealed one, without a hole. Where nothing is sealed at
+    all, these are all records. The same of late traces, for another *kind*. Ranges have two ends because PostgreSQL
+    takes one with one end for a third of the table where it knows no better, and one with two for little.
     """
     left = words.each("waiting w", "entries", "x", "x.segment_id = w.segment_id")
     key, table = ("id", "records r") if kind == "record" else ("record_id", "late_traces r")
@@ -190,12 +198,12 @@ def unsummarised(words: Words, kind: str = "record") -> str:
             SELECT b.writer || '.' || b.number FROM begun b
             UNION ALL
             SELECT s.id FROM segments s
-            WHERE s.checkpoint_number > {UPTO}
+            WHERE s.checkpoint_number > {UPTO} AND s.checkpoint_number <= (SELECT max(c.number) FROM checkpoints c)
         )
         SELECT x.at AS checked_at, x.id {left} AND x.kind = '{kind}'
         UNION ALL
-        SELECT r.checked_at, r.{key}
-        FROM (SELECT 1 AS unchained WHERE NOT EXISTS (SELECT 1 FROM checkpoints)) n CROSS JOIN {table}"""
+        SELECT r.checked_at, r.{key} FROM {table}
+        WHERE r.checked_at >= {words.unchained("-infinity")} AND r.checked_at <= {words.unchained("infinity")}"""
 
 
 def waiting(words: Words) -> str:

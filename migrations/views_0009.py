@@ -153,6 +153,12 @@ def reasons(words: Words) -> dict[str, str]:
                                     WHERE f.registration_digest = c.registration_digest
                                     AND f.position < c.position AND f.kind <> 'description' AND {same})"""
     first = clause + only.format(same=_belongs(words, "r.category", "f"))
+    if words.database == "postgresql":  # one by one, so that the newest need no others
+        first = f"""
+                LEFT JOIN LATERAL (SELECT c.text, c.file, c.line FROM policy_clauses c
+                                   WHERE c.registration_digest = r.registration_digest
+                                   AND c.kind <> 'description' AND {_belongs(words, "r.category")}
+                                   ORDER BY c.position LIMIT 1) c ON true"""
     refused = f"""(SELECT r.*, {_registration()} AS registration_digest, {_first_category()} AS category,
                           {words.joined("record_categories", "x.deciding")} AS categories
                    FROM records r WHERE r.enforcement = 'refused') r"""

@@ -23,7 +23,7 @@ depends_on = None
 
 _INDEXES: dict[str, tuple[str, list[str], str | None]] = {
     "ix_record_notes_kind_checked_at": ("record_notes", ["kind", "checked_at"], None),
-    "ix_records_refused": ("records", ["checked_at"], "enforcement = 'refused'"),
+    "ix_records_refused": ("records", ["checked_at", "tenant"], "enforcement = 'refused'"),
     "ix_records_tenant_refused": ("records", ["tenant", "checked_at"], "enforcement = 'refused'"),
     "ix_reviews_reviewed_at": ("reviews", ["reviewed_at"], None),
     "ix_reviews_escalated": ("reviews", ["checked_at"], "decision = 'escalate'"),

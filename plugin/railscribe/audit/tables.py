@@ -254,7 +254,7 @@ records = _evidence(
     _where_given("stream"),
     _where_given("repeats"),
 )
-_given("ix_records_refused", "enforcement = 'refused'", records.c.checked_at)
+_given("ix_records_refused", "enforcement = 'refused'", records.c.checked_at, records.c.tenant)
 _given("ix_records_streams", "stream IS NOT NULL", records.c.checked_at)
 _given("ix_records_tenant_refused", "enforcement = 'refused'", records.c.tenant, records.c.checked_at)
 
