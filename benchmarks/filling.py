@@ -62,7 +62,7 @@ def fill(url: str, checks: int, upto: int, *, bare: bool = True) -> None:
 
 
 def analyse(url: str) -> None:
-    """Let PostgreSQL look at what it holds, as its autovacuum has done in one in use; SQLite did when it summed up."""
+    """Let PostgreSQL look at what it holds, as its autovacuum has done in one in use. Nobody has SQLite do so."""
     if parse_url(url).drivername == "sqlite":
         return
     engine = open_engine(parse_url(url)).execution_options(isolation_level="AUTOCOMMIT")

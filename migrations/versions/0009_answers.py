@@ -42,6 +42,8 @@ def upgrade() -> None:
     for name, (table, columns, where) in _INDEXES.items():
         given = None if where is None else sa.text(where)
         op.create_index(name, table, columns, sqlite_where=given, postgresql_where=given)
+    if op.get_bind().dialect.name == "sqlite":
+        _make_last()
     _create_summaries()
     op.execute(sa.text("DROP VIEW v_blocked_by_category_day"))
     words = sums.Words(op.get_bind().dialect.name)
@@ -50,6 +52,15 @@ def upgrade() -> None:
             _replace(name, select)
         else:
             _run(f"CREATE VIEW {name} AS {select}")
+
+
+def _make_last() -> None:
+    """Make those indexes again that find fewer: of two that look alike SQLite takes the one that was made last."""
+    for name in ("subject_checked_at", "session_checked_at", "id"):
+        query = sa.text("SELECT sql FROM sqlite_master WHERE name = :name")
+        statement = op.get_bind().execute(query, {"name": f"ix_records_{name}"}).scalar_one()
+        _run(f"DROP INDEX ix_records_{name}")
+        _run(statement)
 
 
 def downgrade() -> None:

@@ -83,8 +83,6 @@ def summarise(
     while True:
         read = _read(transaction, step)
         if read is None:
-            if done:
-                _measure(transaction)
             with transaction() as connection:
                 return Summarised(checkpoint=_upto(connection), entries=done)
         latency = {day: _latency(transaction, day) for day in read.days}
@@ -189,14 +187,6 @@ def _read(transaction: Transaction, step: int) -> _Step | None:
         void = {table: _void(connection, table, holds) for table, holds in _HOLDS.items()}
         days = sorted({row[0] for row in rows[tables.daily_decisions]})
         return _Step(after=after, upto=upto, entries=entries, rows=rows, void=void, days=days)
-
-
-def _measure(transaction: Transaction) -> None:
-    """Let SQLite look at some rows of each index, without which it takes all for alike; PostgreSQL does by itself."""
-    with transaction(write=True) as connection:
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql("PRAGMA analysis_limit = 1000")
-            connection.exec_driver_sql("ANALYZE")
 
 
 def _void(connection: sa.Connection, table: sa.Table, holds: str) -> list[tuple[Any, ...]]:
