@@ -4,13 +4,12 @@
     python benchmarks/audit_questions.py --database postgresql://user@host/bench --checks 10000000
     python benchmarks/audit_questions.py --database sqlite:////tmp/ten-million.db --measure-only
 
-Fills the database first, which must be of this benchmark alone: half a year of two dozen tenants from January 2026, a
-checkpoint a minute, with ``COPY`` on PostgreSQL and ``executemany`` on SQLite. Killed, it goes on where it was.
-Triggers are off while it fills, and leaves and signatures are made up: it measures questions, not the chain.
+Fills the database first (``filling.py``), which must be of this benchmark alone, with a made-up half year of two dozen
+tenants (``made_year.py``): it measures questions, not the chain.
 
 Then it sums up (``railscribe audit summarise``, timed), leaves the last hour to the records as a store in use does,
-and asks each question as it stands, and each view with the filters that a program would put on it, *--rounds* times
-with other tenants, people, days and ids. Prints the p95 of the wall's clock and of the processors' (this process and
+and asks each question as it stands, and each view what a person or a program would: sums of all there is, the newest
+hundred rows, a day, a tenant, a person, an id. *--rounds* times each, with other tenants, people, days and ids. Prints the p95 of the wall's clock and of the processors' (this process and
 the server's, as far as it runs here), which other work on the machine does not stretch, and the bytes on disk a check.
 """
 
