@@ -9,8 +9,9 @@ tenants (``made_year.py``): it measures questions, not the chain.
 
 Then it sums up (``railscribe audit summarise``, timed), leaves the last hour to the records as a store in use does,
 and asks each question as it stands, and each view what a person or a program would: sums of all there is, the newest
-hundred rows, a day, a tenant, a person, an id. *--rounds* times each, with other tenants, people, days and ids. Prints the p95 of the wall's clock and of the processors' (this process and
-the server's, as far as it runs here), which other work on the machine does not stretch, and the bytes on disk a check.
+hundred rows, a day, a tenant, a person, an id. *--rounds* times each, with other tenants, people, days and ids. Prints
+the p95 of the wall's clock and of the processors' (this process and the server's, as far as it runs here), which other
+work on the machine does not stretch, and the bytes on disk a check.
 """
 
 from __future__ import annotations
