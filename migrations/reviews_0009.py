@@ -46,7 +46,8 @@ def _late_of(row: str, key: str = "id", more: str = "") -> str:
 
 
 def _reviewed(row: str, key: str = "id") -> str:
-    return f"(SELECT 1 FROM reviews v WHERE v.checked_at = {row}.checked_at AND v.record_id = {row}.{key})"
+    of_record = f"v.checked_at = {row}.checked_at AND v.record_id = {row}.{key}"
+    return f"(SELECT 1 FROM reviews v WHERE {of_record} LIMIT 1)"
 
 
 def _noted(row: str, key: str, condition: str) -> str:
@@ -107,7 +108,7 @@ def waiting(records: str, lates: str) -> str:
                   UNION ALL
                   SELECT l.checked_at, l.record_id, {_tenant("l")}, 0
                   {lates} AND {_BAD}) w
-            WHERE NOT EXISTS {_reviewed("w", "record_id")}
+            WHERE {_reviewed("w", "record_id")} IS NULL
             GROUP BY w.checked_at, w.record_id, w.tenant"""
 
 
@@ -119,10 +120,10 @@ def _tenant(row: str) -> str:
 
 STILL_AWAITED = f"(x.reason <> 'trace_awaited' OR {_late_of('x', 'record_id')} IS NULL)"
 """Whether a row ``x`` of ``review_reasons`` is so still (rule 3)."""
-STILL_WAITING = f"""(NOT EXISTS {_reviewed("x", "record_id")}
+STILL_WAITING = f"""({_reviewed("x", "record_id")} IS NULL
                  AND (x.awaited = 0 OR {_late_of("x", "record_id", f" AND NOT {_BAD}")} IS NULL))"""
 """Whether a row ``x`` of ``waiting_reviews`` is so still."""
-MADE_WAITING = f"""(NOT EXISTS {_reviewed("x", "record_id")}
+MADE_WAITING = f"""({_reviewed("x", "record_id")} IS NULL
                  AND (x.awaited = 0 OR {_late_of("x", "record_id")} IS NULL))"""
 """Whether it would be made now, of what was summarised when it was."""
 
@@ -237,36 +238,41 @@ def _reasons_of(words: Words, row: str, key: str) -> str:
 
 
 def _queue(words: Words, records: str, lates: str) -> str:
-    """What waits: not reviewed, or escalated by the latest review of it."""
+    """What waits: not reviewed, or escalated by the latest review of it, which is told by an ``awaited`` of 2."""
     key = "w.checked_at = y.checked_at AND w.record_id = y.record_id"
     fresh = f"""(SELECT y.checked_at, y.record_id, y.tenant, y.awaited FROM ({waiting(records, lates)}) y
                  WHERE NOT EXISTS (SELECT 1 FROM waiting_reviews w WHERE {key}))"""
-    shown, day = _reasons_of(words, "r", "id"), words.day("x.checked_at")
-    columns = f"""x.record_id AS id, x.checked_at, {day} AS day, x.tenant, r.direction, r.rail, r.outcome, r.cause,
-                   r.enforcement, p.name AS policy, p.version AS policy_version, r.policy_digest, e.name AS engine,
-                   e.model, {shown} AS reasons, r.rule,
-                   {words.joined("record_categories", "x.deciding")} AS deciding_categories,
-                   CASE WHEN x.number IS NULL THEN 'new' ELSE 'escalated' END AS state, x.number AS last_review,
-                   x.reviewed_by AS last_reviewed_by, x.reviewed_at AS last_reviewed_at"""
-    never = "CAST(NULL AS integer) AS number, CAST(NULL AS text) AS reviewed_by"
-    no_time = "datetime" if words.database == "sqlite" else "timestamptz"
-    unreviewed = [
-        f"""(SELECT x.checked_at, x.record_id, x.tenant, {never}, CAST(NULL AS {no_time}) AS reviewed_at FROM {rows} x
-             WHERE {STILL_WAITING})"""
-        for rows in ("waiting_reviews", fresh)
-    ]
-    later = "n.checked_at = x.checked_at AND n.record_id = x.record_id AND n.number > x.number"
+    later = "n.checked_at = {0}.checked_at AND n.record_id = {0}.record_id AND n.number > {0}.number".format
     due = f"""(EXISTS (SELECT 1 FROM records r WHERE r.checked_at = x.checked_at AND r.id = x.record_id
                         AND r.outcome = 'flag')
                 OR {_noted("x", "record_id", _REVIEW)} IS NOT NULL
                 OR {_late_of("x", "record_id", f" AND {_BAD}")} IS NOT NULL
                 OR ({_noted("x", "record_id", _DEFERRED)} IS NOT NULL AND {_late_of("x", "record_id")} IS NULL))"""
-    escalated = f"""(SELECT x.checked_at, x.record_id, x.tenant, x.number, x.reviewed_by, x.reviewed_at FROM reviews x
-             WHERE x.decision = 'escalate' AND NOT EXISTS (SELECT 1 FROM reviews n WHERE {later}) AND {due})"""
+    escalated = f"""(SELECT x.checked_at, x.record_id, x.tenant, CAST(2 AS integer) AS awaited FROM reviews x
+             WHERE x.decision = 'escalate' AND (SELECT 1 FROM reviews n WHERE {later("x")} LIMIT 1) IS NULL
+             AND {due})"""
+    of_row = "l.checked_at = x.checked_at AND l.record_id = x.record_id AND x.awaited = 2"
+    last = f"LEFT JOIN reviews l ON {of_row} AND NOT EXISTS (SELECT 1 FROM reviews n WHERE {later('l')})"
+    if words.database == "postgresql":
+        latest = f"SELECT * FROM reviews l WHERE {of_row} ORDER BY l.number DESC LIMIT 1"
+        last = f"LEFT JOIN LATERAL ({latest}) l ON true"
+    shown, day = _reasons_of(words, "r", "id"), words.day("x.checked_at")
     return listed(
         words,
-        lambda rows: f"SELECT {columns}\n            FROM {rows} x {_joined(words)}",
-        *unreviewed,
+        lambda rows: (
+            f"""
+            SELECT x.record_id AS id, x.checked_at, {day} AS day, x.tenant, r.direction, r.rail, r.outcome, r.cause,
+                   r.enforcement, p.name AS policy, p.version AS policy_version, r.policy_digest, e.name AS engine,
+                   e.model, {shown} AS reasons, r.rule,
+                   {words.joined("record_categories", "x.deciding")} AS deciding_categories,
+                   CASE WHEN x.awaited < 2 THEN 'new' ELSE 'escalated' END AS state, l.number AS last_review,
+                   l.reviewed_by AS last_reviewed_by, l.reviewed_at AS last_reviewed_at
+            FROM {rows} x {_joined(words)}
+            {last}
+            WHERE x.awaited = 2 OR {STILL_WAITING}"""
+        ),
+        "waiting_reviews",
+        fresh,
         escalated,
     )
 

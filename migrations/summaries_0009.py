@@ -236,7 +236,7 @@ def unsummarised(words: Words, kind: str = "record") -> str:
             WHERE NOT EXISTS (SELECT 1 FROM checkpoints c WHERE c.ends = w.id)
             UNION ALL
             SELECT b.writer, b.number + 1 FROM begun b
-            WHERE EXISTS (SELECT 1 FROM entries x WHERE x.segment_id = b.writer || '.' || b.number)
+            WHERE (SELECT 1 FROM entries x WHERE x.segment_id = b.writer || '.' || b.number LIMIT 1) IS NOT NULL
         ), waiting(segment_id) AS (
             SELECT b.writer || '.' || b.number FROM begun b
             UNION ALL
