@@ -130,6 +130,7 @@ class Asker:
             "v_images latest": lambda: rows("v_images"),
             "v_images of a day": lambda: rows("v_images", self.at()),
             "v_streams latest": lambda: rows("v_streams", order="began_at DESC"),
+            "v_streams of a tenant": lambda: rows("v_streams", self.tenant(), "began_at DESC"),
             "v_streams of a day": lambda: rows("v_streams", self.at(column="began_at"), "began_at"),
             "v_refusals latest": lambda: rows("v_refusals"),
             "v_refusals of a day": lambda: rows("v_refusals", self.at()),

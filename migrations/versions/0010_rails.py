@@ -25,6 +25,10 @@ _NEW = {
 }
 _SOUGHT = ("stream", "repeats")
 _VIEWS = ("v_streams", "v_rollout")
+_STREAMS = {
+    "ix_records_streams": ["checked_at", "tenant"],
+    "ix_records_tenant_streams": ["tenant", "checked_at"],
+}
 _SUMMED = (
     *("daily_decisions", "daily_categories", "hourly_checks", "daily_latency"),
     *("review_reasons", "failures", "waiting_reviews", "summarised"),
@@ -43,10 +47,9 @@ def upgrade() -> None:
             sqlite_where=given,
             postgresql_where=given,
         )
-    given = sa.text("stream IS NOT NULL")
-    op.create_index(
-        "ix_records_streams", "records", ["checked_at"], sqlite_where=given, postgresql_where=given
-    )
+    for name, columns in _STREAMS.items():
+        given = sa.text("stream IS NOT NULL")
+        op.create_index(name, "records", columns, sqlite_where=given, postgresql_where=given)
     op.create_table(
         "daily_rollout",
         *(sa.Column(name, sa.Text(), nullable=False) for name in sums.ROLLOUT_KEY),
@@ -88,7 +91,8 @@ def downgrade() -> None:
     for view in reversed(_VIEWS):
         op.execute(sa.text(f"DROP VIEW {view}"))
     op.drop_table("daily_rollout")
-    op.drop_index("ix_records_streams", "records")
+    for name in reversed(_STREAMS):
+        op.drop_index(name, "records")
     for name in _SOUGHT:
         op.drop_index(f"ix_records_{name}_checked_at", "records")
     for name in reversed(_NEW):

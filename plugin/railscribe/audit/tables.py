@@ -255,7 +255,8 @@ records = _evidence(
     _where_given("repeats"),
 )
 _given("ix_records_refused", "enforcement = 'refused'", records.c.checked_at, records.c.tenant)
-_given("ix_records_streams", "stream IS NOT NULL", records.c.checked_at)
+_given("ix_records_streams", "stream IS NOT NULL", records.c.checked_at, records.c.tenant)
+_given("ix_records_tenant_streams", "stream IS NOT NULL", records.c.tenant, records.c.checked_at)
 _given("ix_records_tenant_refused", "enforcement = 'refused'", records.c.tenant, records.c.checked_at)
 
 record_categories = _evidence(
