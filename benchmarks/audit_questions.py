@@ -38,6 +38,9 @@ from railscribe.errors import RailscribeError
 QUESTIONS = Path(__file__).parents[1] / "examples" / "audit_queries.sql"
 UNSUMMARISED = 60  # minutes that the views read from the records
 GOAL_MS = 200
+_SIZE = """SELECT sum(pg_total_relation_size(oid)) FROM pg_class
+    WHERE relkind = 'r' AND relnamespace = CAST(current_schema() AS regnamespace)"""
+"""Of the tables of this schema with their indexes, partitions included: others may share the database."""
 
 # --- asking
 # ruff: noqa: S608 - names and values, all of them ours
@@ -216,9 +219,7 @@ def bytes_on_disk(url: str) -> int:
             path = Path(str(parsed.database))
             size = sum(p.stat().st_size for p in (path, path.with_name(path.name + "-wal")) if p.exists())
         else:
-            size = int(
-                connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar_one()
-            )
+            size = int(connection.execute(sa.text(_SIZE)).scalar_one())
     engine.dispose()
     return size
 
