@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from railscribe.audit.migrations.summaries_0009 import Words
 
-_OF_RECORD = "JOIN policies p ON p.digest = r.policy_digest JOIN engines e ON e.digest = r.engine_digest"
 _OF_ENGINE = (
     *("name", "model", "revision", "adapter", "adapter_digest", "template_digest"),
     *("backend", "backend_version", "dtype", "decoding"),
@@ -154,6 +153,12 @@ def reasons(words: Words) -> dict[str, str]:
                                     WHERE f.registration_digest = c.registration_digest
                                     AND f.position < c.position AND f.kind <> 'description' AND {same})"""
     first = clause + only.format(same=_belongs(words, "r.category", "f"))
+    if words.database == "postgresql":  # one by one, so that the newest need no others
+        first = f"""
+                LEFT JOIN LATERAL (SELECT c.text, c.file, c.line FROM policy_clauses c
+                                   WHERE c.registration_digest = r.registration_digest
+                                   AND c.kind <> 'description' AND {_belongs(words, "r.category")}
+                                   ORDER BY c.position LIMIT 1) c ON true"""
     refused = f"""(SELECT r.*, {_registration()} AS registration_digest, {_first_category()} AS category,
                           {words.joined("record_categories", "x.deciding")} AS categories
                    FROM records r WHERE r.enforcement = 'refused') r"""
@@ -219,30 +224,8 @@ def _belongs(words: Words, name: str, clause: str = "c") -> str:
 
 
 def listings(words: Words) -> dict[str, str]:
-    """Return the views that list what is rare: failures, disagreements, notes; and what is held for whom."""
-    day = words.day("r.checked_at")
-    shown = f"r.id, r.checked_at, {day} AS day, r.tenant, r.direction, r.rail"
-    judged = "r.outcome, r.enforcement, p.name AS policy, e.name AS engine, e.model"
-
-    def failure(stage: str, cause: str, rows: str, condition: str) -> str:
-        return f"""
-            SELECT {shown}, {stage} AS stage, {cause} AS cause, {judged}, r.finish_reason
-            FROM {rows} {_OF_RECORD}
-            WHERE {condition}"""
-
-    late = "late_traces l JOIN records r ON r.checked_at = l.checked_at AND r.id = l.record_id"
-    unreadable = "(r.user_cause IS NOT NULL OR r.response_cause IS NOT NULL) AND r.outcome <> 'undecided'"
-    failures = (
-        failure("'decision'", "r.cause", "records r", "r.outcome = 'undecided'"),
-        failure("'user'", "r.user_cause", "records r", f"{unreadable} AND r.user_cause IS NOT NULL"),
-        failure(
-            "'response'", "r.response_cause", "records r", f"{unreadable} AND r.response_cause IS NOT NULL"
-        ),
-        failure("'late_trace'", "l.cause", late, "l.state <> 'received'"),
-    )
+    """Return the views that list notes, and what is held for whom."""
     return {
-        "v_failures": " UNION ALL ".join(failures),
-        "v_disagreements": _disagreements(shown, judged, late),
         "v_notes": f"""
             SELECT r.id, n.checked_at, {words.day("n.checked_at")} AS day, r.tenant, r.session, r.subject,
                    r.direction, r.rail, r.outcome, r.enforcement, n.kind, n.position, n.name
@@ -267,33 +250,3 @@ def _held() -> str:
             FROM records r
             JOIN contents c ON c.checked_at = r.checked_at AND c.record_id = r.id
             WHERE r.subject IS NOT NULL{grouped}, c.kind"""
-
-
-def _disagreements(shown: str, judged: str, late: str) -> str:
-    """Where thinking came to another label than the verdict, or a trace to another than its own verdict."""
-
-    def says(side: str, label: str) -> str:
-        return (
-            f"(r.{side}_label = '{'safe' if label == 'unsafe' else 'unsafe'}' AND l.{side}_label = '{label}')"
-        )
-
-    either = {label: f"({says('user', label)} OR {says('response', label)})" for label in ("safe", "unsafe")}
-    labels = "r.user_label, r.response_label, l.user_label AS late_user_label, l.response_label AS late_response_label"
-    thought = (
-        f"CASE WHEN {either['unsafe']} THEN 'stricter' WHEN {either['safe']} THEN 'milder' END AS thinking"
-    )
-    of_late = " UNION ALL ".join(
-        f"""
-            SELECT {shown}, '{kind}' AS kind, 'late_trace' AS found_by, {labels}, {thought}, {judged}
-            FROM {late} {_OF_RECORD}
-            WHERE {condition}"""
-        for kind, condition in (("think_disagrees", "l.disagrees"), ("trace_contradicts", "l.contradicts"))
-    )
-    none = "CAST(NULL AS text)"
-    return f"""
-            SELECT {shown}, n.name AS kind, 'check' AS found_by, r.user_label, r.response_label,
-                   {none} AS late_user_label, {none} AS late_response_label, {none} AS thinking, {judged}
-            FROM record_notes n
-            JOIN records r ON r.checked_at = n.checked_at AND r.id = n.record_id {_OF_RECORD}
-            WHERE n.kind = 'review' AND n.name IN ('think_disagrees', 'trace_contradicts')
-            UNION ALL {of_late}"""

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 from alembic.util.exc import CommandError
+from railscribe.audit.migrations.reviews_0006 import reviews
 
 revision = "0002"
 down_revision = "0001"
@@ -226,7 +227,8 @@ def _create_checks(*, on_sqlite: bool, more: str) -> None:
                {joined("record_notes", "x.kind = 'note'")} AS notes,
                {joined("record_notes", "x.kind = 'neutralised'")} AS neutralised,
                p.name AS policy, p.version AS policy_version, r.policy_digest, r.policy_mode,
-               r.policy_text_digest, t.text AS policy_text,
+               r.policy_text_digest,
+               (SELECT t.text FROM policy_texts t WHERE t.digest = r.policy_text_digest) AS policy_text,
                e.name AS engine, e.model, e.revision AS model_revision, e.adapter_digest, e.template_digest,
                e.backend, e.backend_version, e.dtype, r.engine_digest, r.served_model,
                r.finish_reason, r.prompt_tokens, r.completion_tokens,
@@ -238,7 +240,6 @@ def _create_checks(*, on_sqlite: bool, more: str) -> None:
                {_content("reply")} AS reply{more}
         FROM records r
         JOIN policies p ON p.digest = r.policy_digest
-        JOIN policy_texts t ON t.digest = r.policy_text_digest
         JOIN engines e ON e.digest = r.engine_digest
         """)
     )
@@ -246,34 +247,11 @@ def _create_checks(*, on_sqlite: bool, more: str) -> None:
 
 def _create_views(*, on_sqlite: bool) -> None:
     day = _day(on_sqlite=on_sqlite)
-    late = "late_traces x"
-    awaited = """x.kind = 'reasoning' AND x.name = 'deferred' AND NOT EXISTS (
-                SELECT 1 FROM late_traces l WHERE l.checked_at = x.checked_at AND l.record_id = x.record_id)"""
-    reasons = [
-        ("x.name", "check", "record_notes x", "x.kind = 'review'"),
-        ("'think_disagrees'", "late_trace", late, "x.disagrees"),
-        ("'trace_contradicts'", "late_trace", late, "x.contradicts"),
-        ("'trace_missing'", "late_trace", late, "coalesce(x.trace_chars, 0) = 0"),
-        ("'trace_awaited'", "check", "record_notes x", awaited),
-    ]
-    # Whole SELECTs, so that a question about some records reaches the indexes of each table on SQLite, too.
-    selects = [
-        f"""
-        SELECT r.id, {reason} AS reason, '{found_by}' AS found_by, r.checked_at, {day} AS day, r.tenant,
-               r.direction, r.rail, r.outcome, r.enforcement, p.name AS policy, e.name AS engine, e.model
-        FROM {rows}
-        JOIN records r ON r.checked_at = x.checked_at AND r.id = x.record_id
-        JOIN policies p ON p.digest = r.policy_digest
-        JOIN engines e ON e.digest = r.engine_digest
-        WHERE {condition}
-        """
-        for reason, found_by, rows, condition in reasons
-    ]
-    op.execute(sa.text("CREATE VIEW v_reviews AS" + " UNION ALL ".join(selects)))
+    op.execute(sa.text(f"CREATE VIEW v_reviews AS {reviews(on_sqlite=on_sqlite)}"))
     op.execute(
         sa.text(f"""
         CREATE VIEW v_late_traces AS
-        SELECT r.id, r.checked_at, {day} AS day, r.tenant, r.direction, r.rail, p.name AS policy, r.outcome,
+        SELECT r.id, n.checked_at, {day} AS day, r.tenant, r.direction, r.rail, p.name AS policy, r.outcome,
                r.user_label, r.user_score, r.response_label, r.response_score,
                coalesce(l.state, 'awaited') AS state, l.cause, l.requested_at, l.ended_at,
                l.user_label AS late_user_label, l.user_score AS late_user_score,

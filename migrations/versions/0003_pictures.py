@@ -116,7 +116,8 @@ def _create_checks(image_text: str, *, on_sqlite: bool) -> None:
                {joined("record_notes", "x.kind = 'note'")} AS notes,
                {joined("record_notes", "x.kind = 'neutralised'")} AS neutralised,
                p.name AS policy, p.version AS policy_version, r.policy_digest, r.policy_mode,
-               r.policy_text_digest, t.text AS policy_text,
+               r.policy_text_digest,
+               (SELECT t.text FROM policy_texts t WHERE t.digest = r.policy_text_digest) AS policy_text,
                e.name AS engine, e.model, e.revision AS model_revision, e.adapter_digest, e.template_digest,
                e.backend, e.backend_version, e.dtype, r.engine_digest, r.served_model,
                r.finish_reason, r.prompt_tokens, r.completion_tokens,
@@ -128,7 +129,6 @@ def _create_checks(image_text: str, *, on_sqlite: bool) -> None:
                {_content("reply")} AS reply{_OF_0002}
         FROM records r
         JOIN policies p ON p.digest = r.policy_digest
-        JOIN policy_texts t ON t.digest = r.policy_text_digest
         JOIN engines e ON e.digest = r.engine_digest
         """)
     )
@@ -146,7 +146,7 @@ def _create_images(*, on_sqlite: bool) -> None:
     op.execute(
         sa.text(f"""
         CREATE VIEW v_images AS
-        SELECT r.id, i.position, r.checked_at, {_day(on_sqlite=on_sqlite)} AS day, r.tenant, r.subject, r.direction,
+        SELECT r.id, i.position, i.checked_at, {_day(on_sqlite=on_sqlite)} AS day, r.tenant, r.subject, r.direction,
                r.outcome, i.kind, i.media_type, i.frame, i.frames, i.width, i.height, i.size_bytes, i.mode,
                i.orientation, i.use, i.seen_width, i.seen_height, i.reader, i.text_chars,
                {content("i.kind")} AS digest, {content("'image_perceptual'")} AS perceptual_digest,

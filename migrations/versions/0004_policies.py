@@ -257,7 +257,8 @@ def _create_checks(*, on_sqlite: bool, more: str) -> None:
                {joined("record_notes", "x.kind = 'note'")} AS notes,
                {joined("record_notes", "x.kind = 'neutralised'")} AS neutralised,
                p.name AS policy, p.version AS policy_version, r.policy_digest, r.policy_mode,
-               r.policy_text_digest, t.text AS policy_text,
+               r.policy_text_digest,
+               (SELECT t.text FROM policy_texts t WHERE t.digest = r.policy_text_digest) AS policy_text,
                e.name AS engine, e.model, e.revision AS model_revision, e.adapter_digest, e.template_digest,
                e.backend, e.backend_version, e.dtype, r.engine_digest, r.served_model,
                r.finish_reason, r.prompt_tokens, r.completion_tokens,
@@ -269,7 +270,6 @@ def _create_checks(*, on_sqlite: bool, more: str) -> None:
                {_content("reply")} AS reply{_OF_0002}{more}
         FROM records r
         JOIN policies p ON p.digest = r.policy_digest
-        JOIN policy_texts t ON t.digest = r.policy_text_digest
         JOIN engines e ON e.digest = r.engine_digest
         """)
     )

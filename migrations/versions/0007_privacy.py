@@ -280,11 +280,12 @@ def _create_views(*, on_sqlite: bool) -> None:
     op.execute(
         sa.text(f"""
         CREATE VIEW v_contents AS
-        SELECT c.checked_at, c.record_id, c.kind, c.position,
+        SELECT r.checked_at, r.id AS record_id, c.kind, c.position,
                coalesce({of_content("form")}, 'full') AS state,
                CASE WHEN coalesce({of_content("form")}, 'full') IN ('full', 'redacted') THEN c.body END AS body,
                c.truncated, {of_content("redactions")} AS redactions
-        FROM contents c
+        FROM records r
+        JOIN contents c ON c.checked_at = r.checked_at AND c.record_id = r.id
         """)
     )
     day = "substr(e.erased_at, 1, 10)"
@@ -294,9 +295,9 @@ def _create_views(*, on_sqlite: bool) -> None:
         sa.text(f"""
         CREATE VIEW v_erasures AS
         SELECT e.id, e.erased_at, {day} AS day, e.tenant, e.erased_by, e.reason, e.records, e.contents, e.keys,
-               (SELECT max(r.subject) FROM erased_records x
+               (SELECT r.subject FROM erased_records x
                 JOIN records r ON r.checked_at = x.checked_at AND r.id = x.record_id
-                WHERE x.erasure_id = e.id) AS subject
+                WHERE x.erasure_id = e.id LIMIT 1) AS subject
         FROM erasures e
         """)
     )

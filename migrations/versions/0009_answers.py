@@ -11,6 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from railscribe.audit.migrations import reviews_0006 as before
+from railscribe.audit.migrations import reviews_0009 as rare
 from railscribe.audit.migrations import summaries_0009 as sums
 from railscribe.audit.migrations import views_0009 as views
 
@@ -21,38 +23,59 @@ depends_on = None
 
 _INDEXES: dict[str, tuple[str, list[str], str | None]] = {
     "ix_record_notes_kind_checked_at": ("record_notes", ["kind", "checked_at"], None),
-    "ix_late_traces_checked_at": (
-        "late_traces",
-        ["checked_at"],
-        "state <> 'received' OR disagrees OR contradicts",
-    ),
-    "ix_records_checked_at": (
-        "records",
-        ["checked_at"],
-        "(user_cause IS NOT NULL OR response_cause IS NOT NULL) AND outcome <> 'undecided'",
-    ),
+    "ix_records_refused": ("records", ["checked_at", "tenant"], "enforcement = 'refused'"),
+    "ix_records_tenant_refused": ("records", ["tenant", "checked_at"], "enforcement = 'refused'"),
+    "ix_reviews_reviewed_at": ("reviews", ["reviewed_at"], None),
+    "ix_reviews_escalated": ("reviews", ["checked_at"], "decision = 'escalate'"),
 }
 
 
-_TABLES = ("daily_decisions", "daily_categories", "hourly_checks", "daily_latency", "summarised")
+_TABLES = (
+    *("daily_decisions", "daily_categories", "hourly_checks", "daily_latency"),
+    *("review_reasons", "failures", "waiting_reviews", "summarised"),
+)
+_REPLACED = ("v_reviews", "v_review_queue", "v_review_decisions")
+"""Views of before 0009 that say the same as they did, of many records sooner."""
 
 
 def upgrade() -> None:
     for name, (table, columns, where) in _INDEXES.items():
         given = None if where is None else sa.text(where)
         op.create_index(name, table, columns, sqlite_where=given, postgresql_where=given)
+    if op.get_bind().dialect.name == "sqlite":
+        _make_last()
     _create_summaries()
     op.execute(sa.text("DROP VIEW v_blocked_by_category_day"))
     words = sums.Words(op.get_bind().dialect.name)
     for name, select in _views(words).items():
-        _run(f"CREATE VIEW {name} AS {select}")
+        if name in _REPLACED:
+            _replace(name, select)
+        else:
+            _run(f"CREATE VIEW {name} AS {select}")
+
+
+def _make_last() -> None:
+    """Make those indexes again that find fewer: of two that look alike SQLite takes the one that was made last."""
+    for name in ("subject_checked_at", "session_checked_at", "id"):
+        query = sa.text("SELECT sql FROM sqlite_master WHERE name = :name")
+        statement = op.get_bind().execute(query, {"name": f"ix_records_{name}"}).scalar_one()
+        _run(f"DROP INDEX ix_records_{name}")
+        _run(statement)
 
 
 def downgrade() -> None:
     """Undo upgrade. Summaries can be made again: nothing is lost that is evidence."""
     words = sums.Words(op.get_bind().dialect.name)
+    on_sqlite = words.database == "sqlite"
+    for name, select in (
+        ("v_reviews", before.reviews(on_sqlite=on_sqlite)),
+        ("v_review_decisions", before.decisions(on_sqlite=on_sqlite)),
+        ("v_review_queue", before.queue(on_sqlite=on_sqlite)),
+    ):
+        _replace(name, select)
     for name in reversed(_views(words)):
-        _run(f"DROP VIEW {name}")
+        if name not in _REPLACED:
+            _run(f"DROP VIEW {name}")
     for table in reversed(_TABLES):
         op.drop_table(table)
     _run(f"CREATE VIEW v_blocked_by_category_day AS {_blocked_as_0001(words)}")
@@ -72,6 +95,24 @@ def _create_summaries() -> None:
     _create("hourly_checks", sums.HOUR_KEY, *seen)
     told = [sa.Column(name, real, nullable=True) for name in sums.LATENCY_TOLD]
     _create("daily_latency", sums.LATENCY_KEY, sa.Column("checks", number, nullable=False), *told)
+    text, time = sa.Text(), sa.DateTime(timezone=True)
+    for table, key, more in (
+        ("review_reasons", rare.REASON_KEY, ()),
+        ("failures", rare.FAILURE_KEY, ("cause",)),
+        ("waiting_reviews", rare.WAITING_KEY, ()),
+    ):
+        columns = [
+            sa.Column(name, time if name == "checked_at" else text, nullable=False) for name in (*key, *more)
+        ]
+        awaited = [sa.Column("awaited", sa.Integer(), nullable=False)] if table == "waiting_reviews" else []
+        op.create_table(
+            table,
+            *columns,
+            sa.Column("tenant", text, nullable=False),
+            *awaited,
+            sa.PrimaryKeyConstraint(*key, name=f"pk_{table}"),
+            sqlite_with_rowid=False,
+        )
     op.create_table(
         "summarised",
         sa.Column("checkpoint_number", sa.Integer(), nullable=False),
@@ -89,6 +130,14 @@ def _create(table: str, key: Sequence[str], *more: sa.Column[Any]) -> None:
         sa.PrimaryKeyConstraint(*key, name=f"pk_{table}"),
         sqlite_with_rowid=False,
     )
+
+
+def _replace(view: str, select: str) -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        _run(f"DROP VIEW {view}")
+        _run(f"CREATE VIEW {view} AS {select}")
+    else:
+        _run(f"CREATE OR REPLACE VIEW {view} AS {select}")
 
 
 def _views(words: sums.Words) -> dict[str, str]:
@@ -111,6 +160,7 @@ def _views(words: sums.Words) -> dict[str, str]:
         **views.coverage(words, all_of("daily_decisions", sums.decisions(words, waiting))),
         **views.reasons(words),
         **views.listings(words),
+        **rare.views(words),
     }
     return {**made, "v_interface": _interface(made)}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 from alembic.util.exc import CommandError
+from railscribe.audit.migrations import summaries_0010 as sums
 
 revision = "0010"
 down_revision = "0009"
@@ -24,6 +25,14 @@ _NEW = {
 }
 _SOUGHT = ("stream", "repeats")
 _VIEWS = ("v_streams", "v_rollout")
+_STREAMS = {
+    "ix_records_streams": ["checked_at", "tenant"],
+    "ix_records_tenant_streams": ["tenant", "checked_at"],
+}
+_SUMMED = (
+    *("daily_decisions", "daily_categories", "hourly_checks", "daily_latency"),
+    *("review_reasons", "failures", "waiting_reviews", "summarised"),
+)
 
 
 def upgrade() -> None:
@@ -38,38 +47,21 @@ def upgrade() -> None:
             sqlite_where=given,
             postgresql_where=given,
         )
-    on_sqlite = op.get_bind().dialect.name == "sqlite"
-    day = (
-        "substr(r.checked_at, 1, 10)"
-        if on_sqlite
-        else "to_char(r.checked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+    for name, columns in _STREAMS.items():
+        given = sa.text("stream IS NOT NULL")
+        op.create_index(name, "records", columns, sqlite_where=given, postgresql_where=given)
+    op.create_table(
+        "daily_rollout",
+        *(sa.Column(name, sa.Text(), nullable=False) for name in sums.ROLLOUT_KEY),
+        *(sa.Column(name, sa.BigInteger(), nullable=False) for name in sums.ROLLOUT_SUMS),
+        sa.PrimaryKeyConstraint(*sums.ROLLOUT_KEY, name="pk_daily_rollout"),
+        sqlite_with_rowid=False,
     )
-    op.execute(
-        sa.text(f"""
-        CREATE VIEW v_streams AS
-        SELECT r.stream, min(r.checked_at) AS began_at, min({day}) AS day, r.tenant, p.name AS policy,
-               count(*) AS checks, sum(CASE WHEN r.repeats IS NOT NULL THEN 1 ELSE 0 END) AS repeats,
-               max(CASE WHEN r.stream_final THEN 1 ELSE 0 END) AS judged_to_its_end,
-               min(CASE WHEN r.enforcement = 'refused' THEN r.stream_part END) AS cut_at_part,
-               min(CASE WHEN r.enforcement = 'refused' THEN r.id END) AS cut_by
-        FROM records r
-        JOIN policies p ON p.digest = r.policy_digest
-        WHERE r.stream IS NOT NULL
-        GROUP BY r.stream, r.tenant, p.name
-        """)
-    )
-    op.execute(
-        sa.text(f"""
-        CREATE VIEW v_rollout AS
-        SELECT {day} AS day, r.tenant, p.name AS policy, r.rail, coalesce(r.rollout, 'enforce') AS rollout,
-               count(*) AS checks,
-               sum(CASE WHEN r.enforcement = 'refused' THEN 1 ELSE 0 END) AS refused,
-               sum(CASE WHEN r.enforcement = 'observed' THEN 1 ELSE 0 END) AS would_have_been_refused
-        FROM records r
-        JOIN policies p ON p.digest = r.policy_digest
-        GROUP BY {day}, r.tenant, p.name, r.rail, coalesce(r.rollout, 'enforce')
-        """)
-    )
+    for table in _SUMMED:  # they know nothing of rollouts, and are made anew
+        op.execute(sa.text(f"DELETE FROM {table}"))
+    words = sums.Words(op.get_bind().dialect.name)
+    for name, select in zip(_VIEWS, (sums.streams(words), sums.rollout_view(words)), strict=True):
+        op.get_bind().execution_options(no_parameters=True).exec_driver_sql(f"CREATE VIEW {name} AS {select}")
     _list_views(dict.fromkeys(_VIEWS, "0010"))
 
 
@@ -98,6 +90,9 @@ def downgrade() -> None:
     _list_views({})
     for view in reversed(_VIEWS):
         op.execute(sa.text(f"DROP VIEW {view}"))
+    op.drop_table("daily_rollout")
+    for name in reversed(_STREAMS):
+        op.drop_index(name, "records")
     for name in _SOUGHT:
         op.drop_index(f"ix_records_{name}_checked_at", "records")
     for name in reversed(_NEW):

@@ -16,12 +16,14 @@ from collections.abc import Iterator, Mapping
 import sqlalchemy as sa
 
 from railscribe.audit import tables
+from railscribe.audit.migrations import reviews_0009 as rare
 from railscribe.audit.migrations import summaries_0009 as sums
 from railscribe.audit.migrations import views_0009 as views
 
 _WORDS = sums.Words("duckdb")
 _SUMMARIES = {
-    *("daily_decisions", "daily_categories", "hourly_checks", "daily_latency", "summarised"),
+    *("daily_decisions", "daily_categories", "hourly_checks", "daily_latency", "daily_rollout", "summarised"),
+    *("review_reasons", "failures", "waiting_reviews"),
 }
 _HEAD = """\
 -- The views of a Railscribe export, for DuckDB. In the export's folder:
@@ -81,6 +83,7 @@ def _of_0009() -> dict[str, str]:
     decisions, categories, latency = (
         f"({of(_WORDS, source)})" for of in (sums.decisions, sums.categories, sums.latency)
     )
+    lates = "FROM late_traces l WHERE true"
     return {
         "v_unsummarised": "SELECT r.checked_at, r.id FROM records r WHERE false",
         **views.daily(decisions, categories),
@@ -89,6 +92,8 @@ def _of_0009() -> dict[str, str]:
         **views.coverage(_WORDS, decisions),
         **views.reasons(_WORDS),
         **views.listings(_WORDS),
+        "v_failures": rare.failed(_WORDS, f"({rare.failures(source, lates)})"),
+        "v_disagreements": rare.disagreements(_WORDS, f"({rare.reasons(_WORDS, source, lates)})"),
     }
 
 

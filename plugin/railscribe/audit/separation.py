@@ -4,7 +4,8 @@ Rules
 
 1. A row that names a tenant is seen by those who are bound to it.
 2. A row that points at such a row is seen by those who see that one.
-3. A row that many share (a policy, its text, an engine) is seen by those who see a row that points at it.
+3. A row that many share (a policy, its text, an engine) is seen by those who see a row that points at it, or a sum of
+   such: these are few, and asked first.
 4. A row that points at one of rule 3 is seen by those who see that one. An entry of the chain is seen by those who
    see its record.
 5. What none of these covers belongs to all tenants at once, and nobody who is bound sees it. So a table of a later
@@ -27,6 +28,8 @@ _FOR_ALL = ("policy_moves",)
 _SCAFFOLDING = ("segments", "checkpoints", "writers", "summarised")
 _OF_RECORD = {"entries": "records.checked_at = entries.at AND records.id = entries.id"}
 """Tables without a foreign key to the record that they are about."""
+_IN_SUMS = {"engines": "engine_digest", "policies": "policy_digest"}
+"""What ``daily_decisions`` sums up by, without a foreign key."""
 BOUND = """SELECT g.tenant FROM tenant_auditors g JOIN pg_roles p ON p.rolname = g.role
     WHERE pg_has_role(p.oid, 'USAGE')"""
 """The tenants that the asking role is bound to."""
@@ -52,7 +55,10 @@ def condition(table: sa.Table) -> str | None:
         if key.referred_table is table
     ]
     if sharing:
-        return " OR ".join(_shared(key) for key in sharing)
+        sums = [
+            f"digest IN (SELECT {name} FROM daily_decisions)" for name in (_IN_SUMS.get(table.name),) if name
+        ]
+        return " OR ".join([*sums, *map(_shared, sharing)])
     pointing = [
         key
         for key in _keys(table)

@@ -15,7 +15,9 @@ Rules
 4. Percentiles cannot be added up: those of a day are made anew when something of the day comes in, from all its
    records. A day with records that are not summarised yet is read from the records, so what is kept of it meanwhile
    is not believed.
-5. Sums are no evidence. They are made anew from the records by ``rebuild``, and ``differences`` compares them.
+5. What is rare (reasons for a review, failures, what waits) is marked, a row each, in the order of time. What a late
+   trace or a review makes void is taken out by the next step; until then the views leave it out.
+6. Sums and marks are no evidence. ``rebuild`` makes them anew from the records, and ``differences`` compares them.
 """
 
 from __future__ import annotations
@@ -30,12 +32,18 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from railscribe.audit import tables
+from railscribe.audit.migrations import reviews_0009 as rare
 from railscribe.audit.migrations import summaries_0009 as sums
+from railscribe.audit.migrations.summaries_0010 import rollout
 
 STEP = 100_000
 """Entries in one step, about."""
 
-_ADDED_UP = (tables.daily_decisions, tables.daily_categories, tables.hourly_checks)
+_ADDED_UP = (tables.daily_decisions, tables.daily_categories, tables.daily_rollout, tables.hourly_checks)
+_MARKED = (tables.review_reasons, tables.failures, tables.waiting_reviews)
+_HOLDS = {tables.review_reasons: rare.STILL_AWAITED, tables.waiting_reviews: rare.STILL_WAITING}
+"""What has come since makes rows of these void; when they still hold."""
+_AS_MADE = {**_HOLDS, tables.waiting_reviews: rare.MADE_WAITING}
 _LOCK = 0x73756D73  # "sums"
 Transaction = Callable[..., AbstractContextManager[sa.Connection]]
 """Gives a transaction that reads, or with ``write=True`` one that writes."""
@@ -62,6 +70,7 @@ class _Step:
     upto: int
     entries: int
     rows: dict[sa.Table, list[tuple[Any, ...]]]
+    void: dict[sa.Table, list[tuple[Any, ...]]]
     days: list[str]
 
 
@@ -88,19 +97,21 @@ def rebuild(
     """Throw all sums away and make them anew, as after a prune."""
     with transaction(write=True) as connection:
         _take_turn(connection)
-        for table in (*_ADDED_UP, tables.daily_latency, tables.summarised):
+        for table in (*_ADDED_UP, *_MARKED, tables.daily_latency, tables.summarised):
             connection.execute(sa.delete(table))
     return summarise(transaction, step=step, progress=progress)
 
 
 def differences(transaction: Transaction) -> Iterator[str]:
-    """Yield, by table and key, where sums are not what the records add up to (rule 5)."""
+    """Yield, by table and key, where sums and marks are not what the records come to (rule 6)."""
     with transaction() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
         words = sums.Words(connection.dialect.name)
         for table, select in _sums(words, 0, _upto(connection)).items():
-            yield from _compared(table, _all(connection, select), connection)
+            yield from _compared(
+                table, _all(connection, select), connection, where=_AS_MADE.get(table, "true")
+            )
         waiting = set(_column(connection, f"SELECT DISTINCT {words.day('checked_at')} FROM v_unsummarised"))  # noqa: S608
         made = [
             row
@@ -111,12 +122,17 @@ def differences(transaction: Transaction) -> Iterator[str]:
 
 
 def _sums(words: sums.Words, after: int, upto: int) -> dict[sa.Table, str]:
-    """Return the SELECTs of what adds up, over the checkpoints after *after*, up to *upto*."""
+    """Return the SELECTs of what adds up or is marked, over the checkpoints after *after*, up to *upto*."""
     source = sums.between(words, str(after), str(upto))
+    lates = sums.lates_between(words, str(after), str(upto))
     return {
         tables.daily_decisions: sums.decisions(words, source),
         tables.daily_categories: sums.categories(words, source),
+        tables.daily_rollout: rollout(words, source),
         tables.hourly_checks: sums.hours(words, source, f"c.number > {after} AND c.number <= {upto}"),
+        tables.review_reasons: rare.reasons(words, source, lates),
+        tables.failures: rare.failures(source, lates),
+        tables.waiting_reviews: rare.waiting(source, lates),
     }
 
 
@@ -124,10 +140,13 @@ def _compared(
     table: sa.Table,
     made: Sequence[tuple[Any, ...]],
     connection: sa.Connection,
+    *,
     but: Collection[str] = (),
+    where: str = "true",
 ) -> Iterator[str]:
     names = ", ".join(column.name for column in table.columns)
-    kept = {row for row in _all(connection, f"SELECT {names} FROM {table.name}") if row[0] not in but}  # noqa: S608
+    found = _all(connection, f"SELECT {names} FROM {table.name} x WHERE {where}")  # noqa: S608
+    kept = {row for row in found if row[0] not in but}
     width = len(table.primary_key)
     for key in sorted({row[:width] for row in kept ^ set(made)}):
         yield f"{table.name}: {', '.join(map(str, key))}"
@@ -165,8 +184,15 @@ def _read(transaction: Transaction, step: int) -> _Step | None:
             entries += int(size)
         words = sums.Words(connection.dialect.name)
         rows = {table: _all(connection, select) for table, select in _sums(words, after, upto).items()}
+        void = {table: _void(connection, table, holds) for table, holds in _HOLDS.items()}
         days = sorted({row[0] for row in rows[tables.daily_decisions]})
-        return _Step(after=after, upto=upto, entries=entries, rows=rows, days=days)
+        return _Step(after=after, upto=upto, entries=entries, rows=rows, void=void, days=days)
+
+
+def _void(connection: sa.Connection, table: sa.Table, holds: str) -> list[tuple[Any, ...]]:
+    """Return the keys in *table* that hold no more (rule 5)."""
+    key = ", ".join(column.name for column in table.primary_key)
+    return _all(connection, f"SELECT {key} FROM {table.name} x WHERE NOT {holds}")  # noqa: S608
 
 
 def _latency(transaction: Transaction, day: str) -> list[tuple[Any, ...]]:
@@ -183,6 +209,8 @@ def _write(transaction: Transaction, step: _Step, latency: dict[str, list[tuple[
         _take_turn(connection)
         if _upto(connection) != step.after:
             return False
+        for table, keys in step.void.items():
+            _delete(connection, table, keys)
         for table, rows in step.rows.items():
             _add(connection, table, rows)
         kept = tables.daily_latency
@@ -197,23 +225,45 @@ def _write(transaction: Transaction, step: _Step, latency: dict[str, list[tuple[
     return True
 
 
+def _delete(connection: sa.Connection, table: sa.Table, keys: Sequence[tuple[Any, ...]]) -> None:
+    if keys:
+        columns = list(table.primary_key)
+        statement = sa.delete(table).where(
+            *(column == sa.bindparam(f"of_{column.name}") for column in columns)
+        )
+        connection.execute(
+            statement,
+            [
+                {f"of_{column.name}": value for column, value in zip(columns, key, strict=True)}
+                for key in keys
+            ],
+        )
+
+
 def _add(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Add *rows* to the sums of *table*, and stretch their spans."""
+    """Add *rows* to the sums of *table*, and stretch their spans; of marks the one that lasts is kept."""
     if not rows:
         return
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     insert = dialect.insert(table)
     changed: dict[str, Any] = {}
     for column in table.columns:
-        if column.primary_key:
+        if column.primary_key or (table in _MARKED and column.name != "awaited"):
             continue
         new = insert.excluded[column.name]
-        if column.name in sums.SPAN:
+        if column.name == "awaited":
+            changed[column.name] = column * new
+        elif column.name in sums.SPAN:
             further = new < column if column.name == sums.SPAN[0] else new > column
             changed[column.name] = sa.case((further, new), else_=column)
         else:
             changed[column.name] = column + new
-    statement = insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed)
+    key = list(table.primary_key)
+    statement = (
+        insert.on_conflict_do_update(index_elements=key, set_=changed)
+        if changed
+        else insert.on_conflict_do_nothing(index_elements=key)
+    )
     connection.execute(statement, [_named(table, row) for row in rows])
 
 
@@ -224,7 +274,7 @@ def _named(table: sa.Table, row: tuple[Any, ...]) -> dict[str, Any]:
 def _all(connection: sa.Connection, sql: str) -> list[tuple[Any, ...]]:
     """Return the rows of *sql*, times as times on both databases."""
     result = connection.execution_options(no_parameters=True).exec_driver_sql(sql)
-    times = [place for place, name in enumerate(result.keys()) if name in sums.SPAN]
+    times = [place for place, name in enumerate(result.keys()) if name in (*sums.SPAN, "checked_at")]
     return [_timed(tuple(row), times) for row in result]
 
 

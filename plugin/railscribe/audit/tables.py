@@ -140,10 +140,10 @@ def _where_given(name: str) -> sa.Index:
     return sa.Index(None, name, "checked_at", sqlite_where=given, postgresql_where=given)
 
 
-def _rare(name: str, condition: str) -> sa.Index:
-    """An index over the few rows that meet *condition*."""
+def _given(name: str, condition: str, *columns: sa.Column[Any]) -> sa.Index:
+    """An index over the rows that meet *condition*, beside one over the same columns or for want of a better name."""
     given = sa.text(condition)
-    return sa.Index(None, name, sqlite_where=given, postgresql_where=given)
+    return sa.Index(name, *columns, sqlite_where=given, postgresql_where=given)
 
 
 policies = _evidence(
@@ -253,11 +253,11 @@ records = _evidence(
     _where_given("session"),
     _where_given("stream"),
     _where_given("repeats"),
-    _rare(
-        "checked_at",
-        "(user_cause IS NOT NULL OR response_cause IS NOT NULL) AND outcome <> 'undecided'",
-    ),
 )
+_given("ix_records_refused", "enforcement = 'refused'", records.c.checked_at, records.c.tenant)
+_given("ix_records_streams", "stream IS NOT NULL", records.c.checked_at, records.c.tenant)
+_given("ix_records_tenant_streams", "stream IS NOT NULL", records.c.tenant, records.c.checked_at)
+_given("ix_records_tenant_refused", "enforcement = 'refused'", records.c.tenant, records.c.checked_at)
 
 record_categories = _evidence(
     "record_categories",
@@ -339,7 +339,6 @@ late_traces = _evidence(
     _text("reply_commitment", nullable=True),
     sa.CheckConstraint("state IN ('received', 'failed', 'lost')", name="state_known"),
     sa.CheckConstraint("state = 'received' OR cause IS NOT NULL", name="cause_unless_received"),
-    _rare("checked_at", "state <> 'received' OR disagrees OR contradicts"),
 )
 
 engine_probes = _evidence(
@@ -439,7 +438,9 @@ reviews = _evidence(
     sa.CheckConstraint("number >= 1 AND answers < number", name="answers_an_earlier"),
     sa.Index(None, "tenant", "reviewed_at"),
     sa.Index(None, "record_id", "number"),  # an entry of the chain knows these two
+    sa.Index(None, "reviewed_at"),
 )
+_given("ix_reviews_escalated", "decision = 'escalate'", reviews.c.checked_at)
 
 contents = sa.Table(
     "contents",
@@ -650,6 +651,12 @@ daily_categories = _summary(
     _count("checks"),
 )
 
+daily_rollout = _summary(
+    "daily_rollout",
+    ("day", "tenant", "policy_digest", "rail", "rollout"),
+    *map(_count, ("checks", "refused", "would_have_been_refused")),
+)
+
 hourly_checks = _summary("hourly_checks", ("hour",), _count("checks"), _count("checkpoints"))
 
 daily_latency = _summary(
@@ -659,6 +666,24 @@ daily_latency = _summary(
     *map(_real, ("engine_p50_ms", "engine_p95_ms", "engine_p99_ms")),
     *map(_real, ("total_p50_ms", "total_p95_ms", "total_p99_ms", "total_max_ms")),
 )
+
+
+def _marks(name: str, key: tuple[str, ...], *parts: sa.schema.SchemaItem) -> sa.Table:
+    """What is rare among records, in the order of time; no evidence, as sums are not."""
+    columns = [_text(part, primary_key=True) for part in key]
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("checked_at", UtcDateTime, primary_key=True),
+        *columns,
+        *parts,
+        sqlite_with_rowid=False,
+    )
+
+
+review_reasons = _marks("review_reasons", ("record_id", "reason", "found_by"), _text("tenant"))
+failures = _marks("failures", ("record_id", "stage"), _text("cause"), _text("tenant"))
+waiting_reviews = _marks("waiting_reviews", ("record_id",), _text("tenant"), _number("awaited"))
 
 summarised = sa.Table(
     "summarised",
