@@ -34,11 +34,11 @@ _COMMITTING = (
 """Columns that commit to content, by table: ``<name>_commitment`` to the content of kind ``<prefix><name>``."""
 
 _FAILURES = {
-    "altered": "It is not what was committed to",
-    "missing": "It is not there, and no erasure tells of it",
-    "key_missing": "Its key is not there as it was, and no erasure tells of it",
-    "unproven": "It says that it is but a beginning, and nothing commits to that",
-    "beside": "No evidence commits to it",
+    "altered": "is not what was committed to",
+    "missing": "is not there, and no erasure tells of it",
+    "key_missing": "lies under a key that is not there as it was, and no erasure tells of it",
+    "unproven": "says that it is but a beginning, and nothing commits to that",
+    "beside": "is what no evidence commits to",
 }
 
 
@@ -102,7 +102,8 @@ def _opened(
 
 def _tell(report: Report, state: str, where: _Place, place: dict[str, Any]) -> None:
     kind, position = where
-    says = f"{_FAILURES[state]}: content {kind} {position}."
+    column = f" ({place['column']})" if "column" in place else ""
+    says = f"Content {kind} {position}{column} {_FAILURES[state]}."
     report.add(f"content_{state}", says, **place, content=kind, position=position)
 
 
