@@ -595,6 +595,9 @@ def owner(own_url: str) -> Iterator[Callable[[str], None]]:
         ("DELETE FROM entries WHERE kind = 'probe'", "entry_none"),
         ("UPDATE segments SET entry_count = entry_count - 1", "segment_altered"),
         ("DELETE FROM gaps", "gap_missing"),
+        ("DELETE FROM contents WHERE kind = 'trace'", "content_missing"),
+        ("UPDATE contents SET truncated = true WHERE kind = 'late_trace'", "content_altered"),
+        ("UPDATE record_kept SET commitment = 'x' WHERE commitment IS NOT NULL", "evidence_altered"),
     ],
 )
 def test_both_databases_are_searched(
