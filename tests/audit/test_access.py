@@ -12,13 +12,25 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from railscribe.audit import AuditStore, PolicyRegistry, ReviewDecision, Reviews, access, schema, tables
+from railscribe.audit import (
+    AuditStore,
+    PolicyRegistry,
+    ReviewDecision,
+    Reviews,
+    access,
+    erase,
+    schema,
+    tables,
+)
+from railscribe.audit.content_keys import LocalKeyFile, SubjectKeys
 from railscribe.audit.database import open_engine, parse_url
+from railscribe.audit.keeping import Keeping
 from railscribe.audit.separation import condition
+from railscribe.audit.verify import verify_database
 from railscribe.errors import AuditError, UsageError
 from railscribe.policy import load_policy, render
 from railscribe.policy.load import load_registration
-from railscribe.values import EngineInfo, Identity, LateTrace, Probe, Reasoning, Record, Review
+from railscribe.values import ContentMode, EngineInfo, Identity, LateTrace, Probe, Reasoning, Record, Review
 
 pytestmark = pytest.mark.postgres
 
@@ -564,3 +576,60 @@ def test_sqlite_says_that_it_has_none(database_url: str) -> None:
     with engine.connect() as connection:
         assert access.is_set_up(connection) is False
     engine.dispose()
+
+
+@pytest.mark.parametrize("mode", [ContentMode.ENCRYPTED, ContentMode.DIGEST])
+def test_content_modes_under_the_roles(
+    own: Deployment,
+    blocked: RecordFactory,
+    late: Callable[..., LateTrace],
+    mode: ContentMode,
+) -> None:
+    """The writer's role keeps content in each mode, again and late, under one key; an operator erases it, and nobody
+    who audits ever sees a key."""
+    wrapper = LocalKeyFile(b"k" * 32)
+    keeping = Keeping(mode=mode, digest_key=b"d" * 32, wrapper=wrapper, keys=SubjectKeys(wrapper))
+    keys = 1 if mode is ContentMode.ENCRYPTED else 0
+    for number in range(2):  # two processes: the second finds the key of the first
+        keeping = replace(keeping, keys=SubjectKeys(wrapper))
+        with AuditStore.open(own.of("writer"), keep_images=True, keep_chars=9, keeping=keeping) as store:
+            store.append(blocked(number))
+            of = {"identity": blocked(number).identity, "policy": blocked(number).rendering.policy_name}
+            store.append_late_trace(late(blocked(number), **of))
+    with own.as_("postgres") as connection:
+        assert connection.execute("SELECT count(*) FROM subject_keys").fetchone() == (keys,)
+    with AuditStore.open(own.of("reviewer"), keeping=keeping) as store:
+        text = store.record(blocked(0).id)["content"]["user"]["text"]
+        assert text == (blocked(0).exchange.user[:9] if mode is ContentMode.ENCRYPTED else None)
+
+    for login in ("auditor", "acme", "writer"):
+        with own.as_(login) as connection:
+            if login != "writer":  # which encrypts under them
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute("SELECT wrapped FROM subject_keys")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute("SELECT body FROM contents")
+    wrapped = {row["wrapped"] for row in _keys_of(own)}
+    with own.as_("auditor") as connection:
+        shown = str([connection.execute(f"SELECT * FROM {view}").fetchall() for view in tables.VIEWS])
+    assert not [key for key in wrapped if key in shown]
+    assert "It asks for a knife." not in shown
+    with AuditStore.open(own.of("writer")) as store, pytest.raises(AuditError):
+        erase(store, subject="user-42", by="thief", reason="none")
+
+    with AuditStore.open(own.of("operator")) as store:
+        done = erase(store, subject="user-42", by="dpo", reason="asked to")
+    assert (done.records, done.keys) == (2, keys)
+    assert _keys_of(own) == []
+    report = verify_database(own.of("operator"))
+    assert (report.failures, set(report.contents)) == ([], {"erased"})
+    with AuditStore.open(own.of("writer"), keeping=keeping) as store:  # life goes on, under another key
+        store.append(blocked(2))
+    assert not {row["wrapped"] for row in _keys_of(own)} & wrapped
+    assert verify_database(own.of("operator")).ok
+
+
+def _keys_of(deployment: Deployment) -> list[dict[str, Any]]:
+    with deployment.as_("postgres") as connection:
+        found = connection.execute("SELECT digest, wrapped FROM subject_keys").fetchall()
+    return [{"digest": digest, "wrapped": wrapped} for digest, wrapped in found]

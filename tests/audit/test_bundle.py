@@ -120,6 +120,29 @@ def test_a_period_and_a_class(
         assert report.told["export"]["signed_by"] is None
 
 
+def test_missing_content_is_found_and_what_was_left_out_is_told(
+    store: AuditStore,
+    database_url: str,
+    blocked: RecordFactory,
+    tmp_path: Path,
+    past_triggers: Callable[..., None],
+) -> None:
+    """An export with content misses what no erasure tells of; one without says that content was left out."""
+    store.append(blocked(1))
+    past_triggers(database_url, "DELETE FROM contents WHERE kind = 'response'")
+    exported(store, tmp_path / "with", Format.JSONL, content=True)
+    exported(store, tmp_path / "without", Format.JSONL)
+
+    found, without = verify_bundle(tmp_path / "with"), verify_bundle(tmp_path / "without")
+
+    assert found.failed == {"content_missing": 1}
+    place = found.failures[0].place
+    assert (place["record"], place["content"], place["column"]) == (
+        *(blocked(1).id, "response", "records.response_commitment"),
+    )
+    assert (without.ok, set(without.contents)) == (True, {"left_out"})
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_what_was_changed_is_found(
     store: AuditStore, blocked: RecordFactory, tmp_path: Path, form: Format, monkeypatch: pytest.MonkeyPatch

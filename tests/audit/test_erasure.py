@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -311,3 +312,26 @@ def test_postgresql_is_told_of_dead_rows(postgres_url: str, blocked: RecordFacto
         assert "until it is recycled" in str(clear_away(store, vacuum=True))
         assert "until it is recycled" in str(clear_away(store, thorough=True))
         assert store.records(limit=1)[0]["id"] == blocked().id
+
+
+@pytest.mark.parametrize("mode", [ContentMode.FULL, ContentMode.ENCRYPTED])
+def test_what_a_backup_still_holds(
+    database_url: str, tmp_path: Path, blocked: RecordFactory, mode: ContentMode
+) -> None:
+    """A backup from before opens as ever, encrypted content with the wrapping key alone, until it is erased there as
+    well: as docs/privacy.md says."""
+    with AuditStore.open(database_url, keeping=keeping(mode)) as store:
+        store.append(blocked())
+    backup = f"sqlite:///{tmp_path / 'backup.db'}"
+    shutil.copyfile(database_url.removeprefix("sqlite:///"), tmp_path / "backup.db")
+    with AuditStore.open(database_url) as store:
+        erase(store, subject="user-42", by="dpo", reason="asked to")
+
+    with AuditStore.open(backup, keeping=keeping(mode)) as store:
+        assert store.record(blocked().id)["content"]["user"]["text"] == blocked().exchange.user
+    with AuditStore.open(backup) as store:
+        without = store.record(blocked().id)["content"]["user"]["state"]
+        assert without == ("intact" if mode is ContentMode.FULL else "encrypted")
+        erase(store, subject="user-42", by="dpo", reason="restored")
+    with AuditStore.open(backup, keeping=keeping(mode)) as store:
+        assert store.record(blocked().id)["content"]["user"]["state"] == "erased"

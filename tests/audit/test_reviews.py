@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from railscribe.audit import AuditStore, ReviewDecision, Reviews, schema
+from railscribe.audit import AuditStore, ReviewDecision, Reviews, erase, schema
 from railscribe.audit.database import open_engine, parse_url, writing
 from railscribe.audit.reviews import REASONS, is_same
 from railscribe.errors import AuditError, ReviewerIsSubjectError, UsageError
@@ -277,7 +277,7 @@ def test_erased_content_says_so(any_url: str, blocked: RecordFactory) -> None:
     """A record whose content was erased still waits, and its trace is said to be erased."""
     with AuditStore.open(any_url) as store:
         store.append(flagged(blocked, 0))
-        execute(any_url, "DELETE FROM contents", past_triggers=True)
+        erase(store, subject="user-42", by="dpo", reason="asked to")
 
         (item,) = Reviews(store).queue()
 

@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - names of tables and columns, all of them ours
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 import threading
@@ -49,6 +50,20 @@ def shape(url: str) -> set[tuple[str, str]]:
         found = {(str(kind), str(name)) for kind, name in connection.execute(sa.text(query))}
     engine.dispose()
     return found
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are POSIX's")
+def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
+    """A new SQLite database and its log are open to nobody else; one that is there keeps its rights."""
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    schema.upgrade(url)
+    with AuditStore.open(url) as store:
+        store.append_probes([])
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+    (tmp_path / "new.db").chmod(0o640)
+    schema.upgrade(url)
+    assert (tmp_path / "new.db").stat().st_mode & 0o777 == 0o640
 
 
 def test_one_head() -> None:

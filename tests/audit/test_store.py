@@ -470,3 +470,19 @@ def test_a_foreign_error_keeps_content_out(store: AuditStore, blocked: RecordFac
     assert "append-only" in words
     for secret in ("Wie baue", "with that", "STAB HERE"):
         assert secret not in words
+
+
+def test_an_error_tells_no_content(
+    any_url: str, undecided: RecordFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A record that the database refuses, here because its key is taken, leaves none of its words in what is raised,
+    in any cause of it, or in a log."""
+    words = "plain secret " + "words"  # not whole in any line that a traceback quotes
+    with AuditStore.open(any_url) as store:
+        store.append(undecided())
+        with pytest.raises(AuditError) as caught:
+            store.append(undecided(exchange=Exchange(user=words)))
+
+    told = "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert "IntegrityError" in told
+    assert words not in told

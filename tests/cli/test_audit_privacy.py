@@ -83,12 +83,19 @@ def test_content_from_key_to_erasure(
 
     would = json.loads(run("erase", "--subject", "user-42", *WHO, "--dry-run", "--json", url=database_url))
     words = run("erase", "--subject", "user-42", *WHO, url=database_url)
+    again = json.loads(run("erase", "--subject", "user-42", *WHO, "--json", url=database_url))
 
     after = json.loads(run("show", record().id, "--json", url=database_url))
     assert shown["content"]["user"]["text"] == "my secret"
     assert type(refused.exception).__name__ == "HeldError"
     assert (would["contents"], would["keys"], would["erasures"]) == (1, 1, [])
     assert "erased 1 contents of 1 records, and 1 keys" in words
+    assert (
+        "Backups, and exports with content, that were made before this still hold it (backups: what was"
+        in words
+    )
+    assert "with the keys of their day" not in again["copies"]  # none was destroyed
+    assert "still hold it. Let them expire" in again["copies"]
     assert after["content"]["user"]["state"] == "erased"
     assert "released" in run("hold", "list", url=database_url)
 

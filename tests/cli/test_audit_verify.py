@@ -53,11 +53,14 @@ def test_a_receipt_from_hand_to_hand(railscribe: Run, written: dict[str, str], t
     """A receipt is printed or written, holds for whoever has the public key, and not when it was changed."""
     railscribe("audit", "key", "show", "--out", "public.pem", **written)
     printed = railscribe("audit", "receipt", written["RECEIPT"], **written)
-    railscribe("audit", "receipt", written["RECEIPT"], "--out", "receipt.json", **written)
+    kept = railscribe("audit", "receipt", written["RECEIPT"], "--out", "receipt.json", **written)
 
     assert printed.json() == json.loads((tmp_path / "receipt.json").read_text(encoding="utf-8"))
     good = railscribe("audit", "verify-receipt", "receipt.json", "--public-key", "public.pem")
-    assert (good.code, good.out) == (0, "ok\n")
+    attested = good.out.removeprefix("ok: ")
+    assert (good.code, good.out != attested) == (0, True)
+    assert written["RECEIPT"] in attested
+    assert kept.out.startswith(f"receipt.json: {attested}")
 
     text = (tmp_path / "receipt.json").read_text(encoding="utf-8").replace("alice", "malice")
     (tmp_path / "receipt.json").write_text(text, encoding="utf-8")

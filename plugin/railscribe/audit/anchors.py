@@ -6,7 +6,9 @@ Rules
    nothing away.
 2. Nothing waits for it but closing, and that for no more than ``CLOSE_S``: appending goes on whatever becomes of it.
 3. What failed is logged, and said in the next checkpoint (``anchor_failures``), so that it is on record, signed.
-4. After a fork nothing is carried any more by the child: the checkpoints are its parent's.
+4. An address that answers anything but success has not taken the line; one that sends elsewhere is not followed, for
+   the line would not go along, and elsewhere need not be HTTPS.
+5. After a fork nothing is carried any more by the child: the checkpoints are its parent's.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import queue
 import shlex
 import subprocess
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -90,7 +93,7 @@ class Anchors:
                     self._fail(number, name, error)
 
     def _fail(self, number: int, name: str, error: Exception) -> None:
-        cause = type(error).__name__
+        cause = _cause(error)
         logger.warning("checkpoint %s could not be anchored by %s (%s)", number, name, cause)
         with self._lock:
             self._failed.append({"number": number, "by": name, "cause": cause})
@@ -119,8 +122,25 @@ def _post(url: str, line: str) -> None:
     request = urllib.request.Request(  # noqa: S310 - https, by _secure
         url, data=line.encode(), headers={"Content-Type": "text/plain"}, method="POST"
     )
-    with urllib.request.urlopen(request, timeout=_EACH_S):  # noqa: S310
+    # Made anew each time: it reads which certificates are trusted, which may change while the service runs.
+    with urllib.request.build_opener(_Stay).open(request, timeout=_EACH_S):
         pass
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows nothing (rule 4)."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _cause(error: Exception) -> str:
+    """Return the kind of *error*: its words may hold an address or a path."""
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP {error.code}"
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+        return type(error.reason).__name__
+    return type(error).__name__
 
 
 def _words_of(command: str) -> list[str]:

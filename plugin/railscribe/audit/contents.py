@@ -16,11 +16,23 @@ from railscribe.audit.commitments import commit, new_salt, verify
 from railscribe.audit.forms import PLAIN, Form, Kept, Place, Treatment, decrypted, key_of
 
 Row = dict[str, Any]
-Contents = Mapping[tuple[str, int], Row]
-"""Rows of ``contents`` by kind and position, opened as far as that goes."""
 FindKey = Callable[[str], "bytes | str"]
-"""Gives the data key of a digest, or the state of what it would have opened: ``erased``, ``encrypted``."""
-_KEPT = "kept/"  # before the kind, in what is kept's own commitment
+"""Gives the data key of a digest, or the state of what it would open: ``erased``, ``encrypted``, ``key_missing``."""
+_KEPT = "kept/"  # before the kind, in the commitment to what is kept
+_CUT = "cut/"  # the same, where that is a beginning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """Rows of ``contents`` of one record by kind and position, opened as far as that goes."""
+
+    rows: Mapping[tuple[str, int], Row]
+    gone: str
+    """What is said of one that is not there: ``erased`` where an erasure names the record, else ``missing``."""
+
+    def get(self, kind: str, position: int = 0) -> Row | None:
+        """Return the row at a place; ``None`` where there is none."""
+        return self.rows.get((kind, position))
 
 
 @dataclass(slots=True)
@@ -62,10 +74,16 @@ class Content:
                 {
                     **where,
                     "form": kept.form.value,
-                    "commitment": None if body is None else commit(_KEPT + place.kind, kept.salt, body),
+                    "commitment": None
+                    if body is None
+                    else commit(_as_kept(place.kind, is_cut=kept.truncated), kept.salt, body),
                     "redactions": None if counts is None else json.dumps(counts, sort_keys=True),
                 }
             )
+
+
+def _as_kept(kind: str, *, is_cut: bool) -> str:
+    return f"{_CUT if is_cut else _KEPT}{kind}"
 
 
 def opened(row: Row | None, kept: Row | None, find_key: FindKey) -> Row | None:
@@ -83,8 +101,13 @@ def opened(row: Row | None, kept: Row | None, find_key: FindKey) -> Row | None:
         return {**told, "body": None, "salt": None, "state": form.value}
     if row is None:
         return None
-    if not verify(kept["commitment"], _KEPT + kept["kind"], row["salt"], row["body"]):
-        return {**told, "state": "altered"} | ({} if form is Form.REDACTED else {"body": None})
+    if not verify(
+        kept["commitment"], _as_kept(kept["kind"], is_cut=row["truncated"]), row["salt"], row["body"]
+    ):
+        is_text = form in (Form.REDACTED, Form.FULL)
+        return {**told, "state": "altered"} | ({} if is_text else {"body": None})
+    if form is Form.FULL:
+        return {**row, "is_proven": True}
     if form is Form.REDACTED:
         return {**told, "state": form.value}
     if form is Form.DIGEST:
@@ -101,15 +124,18 @@ def _decrypted(row: Row, find_key: FindKey) -> Row:
     if found is None:
         return {**row, "body": None, "salt": None, "state": "altered"}
     salt, text = found
-    return {**row, "salt": salt, "body": tables.storable(text)}
+    return {**row, "salt": salt, "body": tables.storable(text), "is_proven": True}
 
 
-def content_of(kind: str, chars: int | None, commitment: str | None, content: Row | None) -> Row | None:
+def content_of(
+    kind: str, chars: int | None, commitment: str | None, contents: Contents, position: int = 0
+) -> Row | None:
     """Return one content with what its commitment says about it; ``None`` where there never was any."""
     if commitment is None:
         return None
     evidence = {"chars": chars, "commitment": commitment}
-    state = state_of(kind, chars, commitment, content)
+    content = contents.get(kind, position)
+    state = contents.gone if content is None else state_of(kind, chars, commitment, content)
     if content is None:
         return {"text": None, "state": state, "salt": None, **evidence}
     evidence.update({name: content[name] for name in ("redactions", "digest") if content.get(name)})
@@ -118,15 +144,18 @@ def content_of(kind: str, chars: int | None, commitment: str | None, content: Ro
     return {"text": content["body"], "state": state, "salt": content["salt"], **evidence}
 
 
-def state_of(kind: str, chars: int | None, commitment: str, content: Mapping[str, Any] | None) -> str:
-    """Return what became of a content: ``intact``, ``truncated``, ``erased`` or ``altered``, or what was found out."""
-    if content is None:
-        return "erased"
+def state_of(kind: str, chars: int | None, commitment: str, content: Mapping[str, Any]) -> str:
+    """Return what became of a content: ``intact``, ``truncated`` or ``altered``, or what was found out.
+
+    ``unproven`` is a beginning that has no commitment of its own: so it was before there was a chain.
+    """
     if "state" in content:
         return str(content["state"])
     text = tables.restored(content["body"])
     if content["truncated"]:  # the commitment is over the whole, which is not here
-        return "truncated" if chars is None or len(text) < chars else "altered"
+        if chars is not None and len(text) >= chars:
+            return "altered"
+        return "truncated" if content.get("is_proven") else "unproven"
     return "intact" if verify(commitment, kind, content["salt"], text) else "altered"
 
 

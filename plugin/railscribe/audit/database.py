@@ -11,8 +11,9 @@ Rules
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -242,9 +243,20 @@ def _sqlite(url: URL, *, create: bool) -> sa.Engine:
     )
     event.listen(engine, "connect", _prepare_sqlite)
     if create:
+        if mode == "rwc":
+            _make_private(path)
         event.listen(engine, "connect", _use_wal)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _make_private(path: Path) -> None:
+    """Make the file at *path*, where there is none, its owner's alone: it will hold what people said.
+
+    SQLite gives its log the same rights. Where none can be made SQLite will say so.
+    """
+    with suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

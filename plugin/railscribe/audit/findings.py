@@ -2,7 +2,8 @@
 
 Rules
 
-1. Integrity is whether what is there is what was attested. Completeness is whether what was attested is there, and
+1. Integrity is whether what is there is what was attested; content that is gone without an erasure that tells of it
+   counts here, for its record is there and has lost a part. Completeness is whether what was attested is there, and
    nothing beside it. A failure belongs to one of the two; either makes the whole not ok.
 2. What is told honestly is no failure: gaps on record, writers that have not ended, entries that no checkpoint
    seals yet, hours without one.

@@ -9,6 +9,8 @@ Rules
    try what was taken out; beside a digest it would do the digest's work without the key. Under encryption it lies
    within the ciphertext, so that it goes with the key.
 3. What cannot be redacted, because the redactor failed, is withheld: the record stands, its content does not.
+   What is kept as it is has the second commitment too where the first does not settle it: of a text only the
+   beginning is kept, or it is a picture's bytes.
 4. A digest is HMAC-SHA-256 over frames of domain, tenant, kind and content: equal content of one tenant has equal
    digests, and across tenants nothing can be told.
 5. Ciphertext is AES-256-GCM under a fresh nonce; its associated data are the key, the record, the kind, the position
@@ -43,8 +45,10 @@ BYTES = "image_bytes"
 
 
 class Form(str, Enum):
-    """How one content is kept where it is not kept as it is."""
+    """How one content is kept that has a commitment of its own."""
 
+    FULL = "full"
+    """As it was: the beginning of a text, under the salt of the whole; or bytes."""
     REDACTED = "redacted"
     DIGEST = "digest"
     ENCRYPTED = "encrypted"
@@ -68,7 +72,7 @@ class Kept:
     body: str | None
     """``None`` where nothing is kept."""
     salt: str
-    """The original's where there is no form, else that of the second commitment (rule 1)."""
+    """The original's where there is no form or it is ``FULL``, else that of the second commitment (rule 1)."""
     truncated: bool = False
     form: Form | None = None
     redactions: Mapping[str, int] | None = None
@@ -100,10 +104,12 @@ class Plain:
     key_row = None
 
     def keep(self, place: Place, text: str, salt: str, keep_chars: int) -> Kept:
-        return Kept(body=text[:keep_chars], salt=salt, truncated=len(text) > keep_chars)
+        if len(text) <= keep_chars:
+            return Kept(body=text, salt=salt)
+        return Kept(body=text[:keep_chars], salt=salt, truncated=True, form=Form.FULL)
 
     def keep_bytes(self, place: Place, data: bytes) -> Kept | None:
-        return Kept(body=base64.b64encode(data).decode("ascii"), salt=new_salt())
+        return Kept(body=base64.b64encode(data).decode("ascii"), salt=new_salt(), form=Form.FULL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ class Keeping:
         def find(digest: str) -> bytes | str:
             row = _latest(connection, tables.subject_keys.c.digest == digest)
             if row is None:
-                return "erased"
+                return "erased" if _is_erased(connection, digest) else "key_missing"
             try:
                 return unwrapped(self.wrapper, row) if self.wrapper else "encrypted"
             except ContentKeyError:
@@ -142,6 +142,11 @@ def find_key(
     keys = tables.subject_keys.c
     whose = keys.record_id == record_id if subject is None else keys.subject == subject
     return _latest(connection, keys.tenant == tenant, whose)
+
+
+def _is_erased(connection: sa.Connection, digest: str) -> bool:
+    query = sa.select(tables.erased_keys.c.key_digest).where(tables.erased_keys.c.key_digest == digest)
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def _latest(connection: sa.Connection, *where: sa.ColumnElement[bool]) -> Row | None:

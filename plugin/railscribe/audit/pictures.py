@@ -42,19 +42,11 @@ def read_image(image: Row, contents: Contents) -> Row:
     kind, position = image["kind"], image["position"]
     return {
         **{name: image[name] for name in _FACTS},
-        "content": content_of(kind, None, image["commitment"], contents.get((kind, position))),
+        "content": content_of(kind, None, image["commitment"], contents, position),
         "perceptual_digest": content_of(
-            "image_perceptual",
-            None,
-            image["perceptual_commitment"],
-            contents.get(("image_perceptual", position)),
+            "image_perceptual", None, image["perceptual_commitment"], contents, position
         ),
-        "text": content_of(
-            "image_text",
-            image["text_chars"],
-            image["text_commitment"],
-            contents.get(("image_text", position)),
-        ),
+        "text": content_of("image_text", image["text_chars"], image["text_commitment"], contents, position),
         "bytes": _bytes(image, contents),
     }
 
@@ -82,8 +74,8 @@ def _bytes(image: Row, contents: Contents) -> str | None:
     """Return how the bytes of a picture are: ``intact`` where they have the digest that is committed to, ``altered``,
     ``unproven`` where the digest was erased without them, ``encrypted`` where the key is not at hand; ``None`` where
     none are kept."""
-    kept = contents.get(("image_bytes", image["position"]))
-    digest = contents.get((image["kind"], image["position"]))
+    kept = contents.get("image_bytes", image["position"])
+    digest = contents.get(image["kind"], image["position"])
     if kept is None:
         return None
     if "state" in kept:

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from railscribe.audit import tables
-from railscribe.audit.contents import FindKey, Row, content_of, iso, opened
+from railscribe.audit.contents import Contents, FindKey, Row, content_of, iso, opened
 from railscribe.audit.pictures import read_image
 from railscribe.audit.registrations import told_of
 from railscribe.audit.rows import fingerprint
@@ -170,9 +170,7 @@ def whole(connection: sa.Connection, key: tuple[datetime, str], find_key: FindKe
         "completion": _pick(record, "finish_reason", "prompt_tokens", "completion_tokens"),
         "latency_ms": {stage: record[f"{stage}_ms"] for stage in ("render", "engine", "decide", "total")},
         "content": {
-            kind: content_of(
-                kind, record[f"{kind}_chars"], record[f"{kind}_commitment"], contents.get((kind, 0))
-            )
+            kind: content_of(kind, record[f"{kind}_chars"], record[f"{kind}_commitment"], contents)
             for kind in ("user", "response", "image_text", "trace", "reply")
         },
         "late_trace": next(
@@ -181,12 +179,19 @@ def whole(connection: sa.Connection, key: tuple[datetime, str], find_key: FindKe
     }
 
 
-def _contents(connection: sa.Connection, key: tuple[datetime, str], find_key: FindKey) -> dict[_Place, Row]:
+def _contents(connection: sa.Connection, key: tuple[datetime, str], find_key: FindKey) -> Contents:
     """Return the contents of the record at *key* by their places, opened."""
     there = _by_place(connection, tables.contents, key)
     kept = _by_place(connection, tables.record_kept, key) | _by_place(connection, tables.late_kept, key)
     found = {place: opened(there.get(place), kept.get(place), find_key) for place in {**there, **kept}}
-    return {place: content for place, content in found.items() if content is not None}
+    rows = {place: content for place, content in found.items() if content is not None}
+    return Contents(rows=rows, gone="erased" if _is_erased(connection, key) else "missing")
+
+
+def _is_erased(connection: sa.Connection, key: tuple[datetime, str]) -> bool:
+    named = tables.erased_records.c
+    query = sa.select(named.erasure_id).where(named.checked_at == key[0], named.record_id == key[1])
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def _by_place(connection: sa.Connection, table: sa.Table, key: tuple[datetime, str]) -> dict[_Place, Row]:
@@ -255,7 +260,7 @@ def _policy(row: _Mapping) -> Row:
     }
 
 
-def _piece(piece: Row, contents: Mapping[tuple[str, int], Row]) -> Row:
+def _piece(piece: Row, contents: Contents) -> Row:
     return {
         "position": piece["position"],
         **{f"{side}_span": _span(piece, side) for side in ("user", "response")},
@@ -264,10 +269,7 @@ def _piece(piece: Row, contents: Mapping[tuple[str, int], Row]) -> Row:
         **_sides(piece),
         **_pick(piece, "finish_reason", "prompt_tokens", "completion_tokens", "engine_ms"),
         "reply": content_of(
-            "piece_reply",
-            piece["reply_chars"],
-            piece["reply_commitment"],
-            contents.get(("piece_reply", piece["position"])),
+            "piece_reply", piece["reply_chars"], piece["reply_commitment"], contents, piece["position"]
         ),
     }
 
@@ -283,7 +285,7 @@ def _review_decision(review: Row) -> Row:
     return {**told, "reviewed_at": iso(told["reviewed_at"])}
 
 
-def _late_trace(late: Row, contents: Mapping[tuple[str, int], Row]) -> Row:
+def _late_trace(late: Row, contents: Contents) -> Row:
     return {
         "requested_at": iso(late["requested_at"]),
         "ended_at": iso(late["ended_at"]),
@@ -291,12 +293,7 @@ def _late_trace(late: Row, contents: Mapping[tuple[str, int], Row]) -> Row:
         **_sides(late),
         **_pick(late, "finish_reason", "prompt_tokens", "completion_tokens", "engine_ms"),
         **{
-            what: content_of(
-                f"late_{what}",
-                late[f"{what}_chars"],
-                late[f"{what}_commitment"],
-                contents.get((f"late_{what}", 0)),
-            )
+            what: content_of(f"late_{what}", late[f"{what}_chars"], late[f"{what}_commitment"], contents)
             for what in ("trace", "reply")
         },
     }

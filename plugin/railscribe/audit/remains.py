@@ -8,6 +8,7 @@ Rules
    write-ahead log until that is recycled.
 3. ``thorough`` rewrites: SQLite's whole file, PostgreSQL's two tables under an exclusive lock. Only that reaches what
    lies in free space from before.
+4. What was copied before is beyond reach: that is said each time.
 """
 
 from __future__ import annotations
@@ -29,6 +30,19 @@ def clear_away(store: AuditStore, *, vacuum: bool = False, thorough: bool = Fals
         if store.dialect == "sqlite":
             return _sqlite(connection, thorough=vacuum or thorough)
         return _postgresql(connection, vacuum=vacuum, thorough=thorough)
+
+
+def of_copies(*, keys: int) -> str:
+    """Return what copies from before still hold of an erasure that destroyed so many *keys* (rule 4)."""
+    how = (
+        " (backups: what was encrypted, with the keys of their day, for whoever has the wrapping key)"
+        if keys
+        else ""
+    )
+    return (
+        f"Backups, and exports with content, that were made before this still hold it{how}. Let them expire, and erase"
+        " again after restoring one (docs/privacy.md)."
+    )
 
 
 def _sqlite(connection: Any, *, thorough: bool) -> str | None:

@@ -41,7 +41,8 @@ _KEPT = ("contents", "subject_keys")
 """Tables beside evidence that appending fills."""
 _READ_BY_WRITERS_TOO = {
     "records": ("retention_class",),
-    "subject_keys": ("digest", "wrapped", "wrapped_by", "made_at"),
+    # By whose it is the key is found that another process made; else each would make one of its own.
+    "subject_keys": ("digest", "tenant", "subject", "record_id", "wrapped", "wrapped_by", "made_at"),
 }
 """Columns beside keys and times, of tables about persons."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,62}")

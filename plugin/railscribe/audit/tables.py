@@ -21,7 +21,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0010"
+HEAD = "0011"
 """The revision this version reads and writes. Revisions are zero-padded, so they compare as text."""
 
 VERSION_TABLE = "railscribe_alembic_version"
@@ -480,7 +480,7 @@ def _kept(name: str) -> sa.Table:
         _text("commitment", nullable=True),
         _text("redactions", nullable=True),
         sa.CheckConstraint(
-            "form IN ('redacted', 'digest', 'encrypted', 'withheld')",
+            "form IN ('full', 'redacted', 'digest', 'encrypted', 'withheld')",
             name="form_known",
         ),
         sa.CheckConstraint("(form = 'withheld') = (commitment IS NULL)", name="committed_unless_withheld"),

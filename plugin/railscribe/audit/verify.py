@@ -11,17 +11,23 @@ Rules
 2. Nothing is believed because the database says so, but for the first key where the caller names none.
 3. Memory does not grow with the number of records.
 4. Every failure names its place, and none ends the verification.
+5. What is gone is explained by what is attested (an erasure, a prune), or by the caller, who knows that it was never
+   brought along; else it is a failure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import base64
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from railscribe.audit import tables
 from railscribe.audit.chain.links import Links
 from railscribe.audit.chain.merkle import Tree, leaf_hash
 from railscribe.audit.completeness import Sessions, prunes_of, told_of
@@ -42,6 +48,7 @@ Progress = Callable[[int, int], None]
 _CHECKPOINT = ("number", "writer", "reason", "ends", "key_id", "hash", "body", "signature")
 _SEGMENT = ("id", "writer", "number", "retention_class", "month", "entry_count", "root", "checkpoint_number")
 _OF_RECORD = ("record", "late_trace")
+_KEYS = 4096  # of subjects, whose state is remembered
 LONGEST = 10_000
 """Entries in a segment, at most: what says that it has more is no segment of ours."""
 
@@ -53,10 +60,11 @@ def verify_database(
     anchors: Sequence[Path] = (),
     progress: Progress | None = None,
     is_part: bool = False,
+    left_out: Collection[str] = (),
 ) -> Report:
     """Verify the database at *url*, its keys by those that are *trusted*, its end by *anchors*.
 
-    Of a part, entries that are not there are no failure.
+    Of a part, entries that are not there are no failure. Of the tables *left_out* nothing was brought along.
 
     Raises:
         SchemaRevisionError: it does not exist or is at another revision.
@@ -70,7 +78,13 @@ def verify_database(
     try:
         with translated(parsed, "Verifying"), snapshot.begin() as connection:
             return verify(
-                connection, parsed, trusted=trusted, anchors=anchors, progress=progress, is_part=is_part
+                connection,
+                parsed,
+                trusted=trusted,
+                anchors=anchors,
+                progress=progress,
+                is_part=is_part,
+                left_out=left_out,
             )
     finally:
         engine.dispose()
@@ -84,18 +98,29 @@ def verify(
     anchors: Sequence[Path] = (),
     progress: Progress | None = None,
     is_part: bool = False,
+    left_out: Collection[str] = (),
 ) -> Report:
     """Verify the database of *connection*, in its transaction."""
     require_head(connection, url)
     set_up(connection)
-    return _Verifier(Database(connection), trusted, progress, is_part=is_part).run(anchors)
+    verifier = _Verifier(Database(connection), trusted, progress, is_part=is_part, left_out=left_out)
+    return verifier.run(anchors)
 
 
 class _Verifier:
     def __init__(
-        self, database: Database, trusted: Sequence[bytes], progress: Progress | None, *, is_part: bool
+        self,
+        database: Database,
+        trusted: Sequence[bytes],
+        progress: Progress | None,
+        *,
+        is_part: bool,
+        left_out: Collection[str],
     ) -> None:
         self._is_part = is_part
+        self._gone = "left_out" if tables.contents.name in left_out else "missing"
+        self._has_keys = tables.subject_keys.name not in left_out
+        self._key_state = lru_cache(_KEYS)(self._ask_key_state)
         self._database = database
         self._report = Report(trust="given" if trusted else "database")
         self._progress = progress or (lambda done, total: None)
@@ -178,6 +203,7 @@ class _Verifier:
                 retention_class=sealed["class"],
                 month=sealed["month"],
                 root=sealed["root"],
+                is_adopted=said["reason"] == "adopted",
             )
             row = there.pop(expected.id, None)
             self._report.checked["segments"] += 1
@@ -286,12 +312,20 @@ class _Verifier:
         self._check_class(segment, one, head, place)
         self._shared.refer(head, place)
         if key.kind in _OF_RECORD:
-            check_contents(report, one, place, self._key_state)
+            check_contents(
+                report, one, place, self._key_state, gone=self._gone, is_adopted=segment.is_adopted
+            )
 
-    def _key_state(self, digest: str) -> bytes | str:
+    def _ask_key_state(self, digest: str) -> str:
         """Return what can be said of content under a key: it is not asked for here, only looked for."""
-        there = self._database.rows("SELECT 1 FROM subject_keys WHERE digest = ?", [digest])
-        return "encrypted" if there else "erased"
+        ask = self._database.rows
+        if not self._has_keys or any(
+            _digest_of(wrapped) == digest
+            for (wrapped,) in ask("SELECT wrapped FROM subject_keys WHERE digest = ?", [digest])
+        ):
+            return "encrypted"
+        erased = ask("SELECT 1 FROM erased_keys WHERE key_digest = ? LIMIT 1", [digest])
+        return "erased" if erased else "key_missing"
 
     def _check_class(
         self, segment: Expected, one: Found, head: dict[str, Any], place: dict[str, Any]
@@ -380,6 +414,14 @@ class _Verifier:
                 f"Checkpoint {number} is not the one that was carried outside.",
                 checkpoint=number,
             )
+
+
+def _digest_of(wrapped: Any) -> str | None:
+    """Return the digest that the key *wrapped* lies under; ``None`` where it is in no form that was ever stored."""
+    try:
+        return hashlib.sha256(base64.b64decode(wrapped, validate=True)).hexdigest()
+    except (ValueError, TypeError):
+        return None
 
 
 def _leaf(one: Found) -> bytes:

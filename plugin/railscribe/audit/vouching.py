@@ -2,11 +2,12 @@
 
 Rules
 
-1. Content that was erased is no failure: its commitment stays, and nobody can test a guess against it.
-2. Content of which the beginning is kept cannot be proven; it must be shorter than what was committed to.
-3. Content that no evidence commits to was put there by somebody else.
-4. What is kept otherwise than as it was has a commitment of its own, which needs no key.
-5. The bytes of a picture are vouched for by its digest, which is content itself.
+1. Content that was erased is no failure: its commitment stays, and nobody can test a guess against it. Content is
+   erased where an erasure names its record, missing where none does.
+2. Content that no evidence commits to was put there by somebody else.
+3. What is kept otherwise than whole and as it was has a commitment of its own, which needs no key.
+4. What is from before the chain has no such commitment: of a text of which the beginning was kept only the length
+   can be held against it, and the bytes of a picture are vouched for by its digest, which is content itself.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from railscribe.audit.findings import Report
 from railscribe.audit.walking import Found
 
 _Place = tuple[str, int]
-_Commitment = tuple[int | None, str]
-"""How many characters, where that is on record, and the commitment."""
+_Commitment = tuple[int | None, str, str]
+"""How many characters, where that is on record, the commitment, and the column that holds it."""
 
 _COMMITTING = (
     ("records", "", ("user", "response", "image_text", "trace", "reply")),
@@ -32,33 +33,56 @@ _COMMITTING = (
 )
 """Columns that commit to content, by table: ``<name>_commitment`` to the content of kind ``<prefix><name>``."""
 
+_FAILURES = {
+    "altered": "is not what was committed to",
+    "missing": "is not there, and no erasure tells of it",
+    "key_missing": "lies under a key that is not there as it was, and no erasure tells of it",
+    "unproven": "says that it is but a beginning, and nothing commits to that",
+    "beside": "is what no evidence commits to",
+}
 
-def check_contents(report: Report, one: Found, place: dict[str, Any], find_key: FindKey) -> None:
-    """Check the contents of *one* against what its evidence commits to."""
+
+def check_contents(
+    report: Report, one: Found, place: dict[str, Any], find_key: FindKey, *, gone: str, is_adopted: bool
+) -> None:
+    """Check the contents of *one* against what its evidence commits to; what is not there is *gone* (rule 1)."""
+    gone = "erased" if one.is_erased else gone
     committed = dict(_committed(one))
     kept = {
-        (row["kind"], row["position"]): row
+        (row["kind"], row["position"]): (table, row)
         for table in ("record_kept", "late_kept")
         for row in one.rows.get(table, ())
     }
-    left = _opened(one, kept, find_key) if kept else dict(one.contents)
-    for (kind, position), (chars, commitment) in committed.items():
-        content = left.pop((kind, position), None)
-        try:
-            state = state_of(kind, chars, commitment, content)
-        except (TypeError, AttributeError):  # a body that is no text
-            state = "altered"
+    left = (
+        _opened(one, {where: row for where, (_, row) in kept.items()}, find_key)
+        if kept
+        else dict(one.contents)
+    )
+    for where, (chars, commitment, column) in committed.items():
+        state = _state(where[0], chars, commitment, left.pop(where, None), gone)
         report.contents[state] += 1
-        if state == "altered":
-            _tell(report, "content_altered", "It is not what was committed to", kind, position, place)
-    for (kind, position), content in left.items():
-        if (kind, position) in kept:
-            if content.get("state") == "altered":
-                _tell(report, "content_altered", "It is not what was kept", kind, position, place)
-        elif kind != "image_bytes":
-            _tell(report, "content_beside", "No evidence commits to it", kind, position, place)
-        elif not _are_its_bytes(one, position, content):
-            _tell(report, "content_altered", "They are not the picture's", kind, position, place)
+        if state in _FAILURES and not (state == "unproven" and is_adopted):
+            _tell(report, state, where, {**place, "column": column})
+    for where, (table, _) in kept.items():
+        if where not in committed:
+            content = left.pop(where, None)
+            state = gone if content is None else str(content.get("state"))
+            if state in _FAILURES:
+                _tell(report, state, where, {**place, "column": f"{table}.commitment"})
+    for where, content in left.items():
+        if not is_adopted or where[0] != "image_bytes":
+            _tell(report, "beside", where, place)
+        elif not _are_its_bytes(one, where[1], content):
+            _tell(report, "altered", where, {**place, "column": "record_images.commitment"})
+
+
+def _state(kind: str, chars: int | None, commitment: str, content: dict[str, Any] | None, gone: str) -> str:
+    if content is None:
+        return gone
+    try:
+        return state_of(kind, chars, commitment, content)
+    except (TypeError, AttributeError):  # a body that is no text
+        return "altered"
 
 
 def _opened(
@@ -76,8 +100,11 @@ def _opened(
     return found
 
 
-def _tell(report: Report, code: str, says: str, kind: str, position: int, place: dict[str, Any]) -> None:
-    report.add(code, f"{says}: content {kind} {position}.", **place, content=kind, position=position)
+def _tell(report: Report, state: str, where: _Place, place: dict[str, Any]) -> None:
+    kind, position = where
+    column = f" ({place['column']})" if "column" in place else ""
+    says = f"Content {kind} {position}{column} {_FAILURES[state]}."
+    report.add(f"content_{state}", says, **place, content=kind, position=position)
 
 
 def _committed(one: Found) -> Iterator[tuple[_Place, _Commitment]]:
@@ -86,10 +113,10 @@ def _committed(one: Found) -> Iterator[tuple[_Place, _Commitment]]:
         for row in one.rows.get(table, ()):
             for name in names:
                 if (commitment := row.get(f"{name}_commitment")) is not None:
-                    place = (prefix + name, row.get("position", 0))
-                    yield place, (row.get(f"{name}_chars"), commitment)
+                    where = (prefix + name, row.get("position", 0))
+                    yield where, (row.get(f"{name}_chars"), commitment, f"{table}.{name}_commitment")
     for row in one.rows.get("record_images", ()):
-        yield (row["kind"], row["position"]), (None, row["commitment"])
+        yield (row["kind"], row["position"]), (None, row["commitment"], "record_images.commitment")
 
 
 def _are_its_bytes(one: Found, position: int, content: dict[str, Any]) -> bool:

@@ -40,6 +40,8 @@ class Expected:
     """``None``: no checkpoint says anything of it yet."""
     month: str | None
     root: str | None
+    is_adopted: bool = False
+    """Its entries are from before the chain."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +55,8 @@ class Found:
     contents: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     is_odd: bool = False
     """Something of it is in no form that was ever stored."""
+    is_erased: bool = False
+    """An erasure names it; what attests that erasure is checked as all else is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +140,11 @@ class Walk:
         for part in known.parts:
             if part.table.name not in self._empty:
                 self._join(kind, part, where, parameters, by_place)
-        if kind in (EntryKind.RECORD.value, EntryKind.LATE_TRACE.value) and "contents" not in self._empty:
-            self._join_contents(kind, where, parameters, by_place)
+        if kind in (EntryKind.RECORD.value, EntryKind.LATE_TRACE.value):
+            if "contents" not in self._empty:
+                self._join_contents(kind, where, parameters, by_place)
+            if tables.erased_records.name not in self._empty:
+                self._join_erased(kind, where, parameters, by_place)
 
     def _read_one(self, one: Found) -> None:
         try:
@@ -187,6 +194,16 @@ class Walk:
         for segment, place, what, position, salt, body, truncated in found:
             content = {"salt": salt, "body": body, "truncated": truncated}
             by_place[segment, place].contents[what, position] = content
+
+    def _join_erased(
+        self, kind: str, where: str, parameters: list[Any], by_place: dict[tuple[str, int], Found]
+    ) -> None:
+        sql = (
+            "SELECT e.segment_id, e.position FROM entries e CROSS JOIN erased_records t "  # noqa: S608
+            f"WHERE {where} AND e.kind = ? AND t.checked_at = e.at AND t.record_id = e.id"
+        )
+        for segment, place in self._database.rows(sql, [*parameters, kind]):
+            by_place[segment, place].is_erased = True
 
 
 def _where(slices: Sequence[Slice]) -> tuple[str, list[Any]]:

@@ -13,7 +13,7 @@ from railscribe.audit import Holds, Scope, open_store, prune
 from railscribe.audit import erase as erase_subject
 from railscribe.audit.content_keys import write_key_file
 from railscribe.audit.keeping import TERMS
-from railscribe.audit.remains import clear_away
+from railscribe.audit.remains import clear_away, of_copies
 from railscribe.audit.spool import waiting
 from railscribe.cli import options
 
@@ -61,7 +61,8 @@ def erase(
             more = "Entries of running processes wait in the spool: erase again once they are in."
             left = f"{left} {more}" if left else more
     if as_json:
-        options.print_json({**done.as_json(), "left_over": left})
+        copies = None if dry_run else of_copies(keys=done.keys)
+        options.print_json({**done.as_json(), "left_over": left, "copies": copies})
         return
     what = f"{done.contents} contents of {done.records} records, and {done.keys} keys"
     if dry_run:
@@ -71,7 +72,9 @@ def erase(
     typer.echo(
         f"the entry names the subject as {done.subject_commitment}, salt {done.salt}: kept nowhere else"
     )
-    typer.echo(left or "Backups hold what they held.")
+    if left:
+        typer.echo(left)
+    typer.echo(of_copies(keys=done.keys))
 
 
 def prune_(

@@ -106,7 +106,10 @@ def _print(waiting: list[dict[str, Any]]) -> None:
     for item in waiting:
         typer.echo("\n".join(_lines(item)))
     if not waiting:
-        typer.echo("Nothing waits for a review.")
+        typer.echo(
+            "Nothing waits for a review. What was refused waits for none; "
+            "any record can be reviewed by its id: railscribe audit review ID"
+        )
         return
     typer.echo(
         f"{len(waiting)} shown. Look closer: railscribe audit show ID. "

@@ -83,6 +83,9 @@ def receipt(
         options.print_json(made)
     else:
         out.write_text(json.dumps(made, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        typer.echo(f"{out}: {_attested(made)}")
+        typer.echo("The public key: railscribe audit key show --out FILE")
+        typer.echo(f"Check it: railscribe audit verify-receipt {out} --public-key FILE")
 
 
 def verify_receipt(
@@ -99,8 +102,17 @@ def verify_receipt(
     if as_json:
         options.print_json({"ok": not wrong, "failures": wrong})
     else:
-        typer.echo("\n".join(wrong) or "ok")
+        typer.echo("\n".join(wrong) or f"ok: {_attested(said)}")
     raise typer.Exit(1 if wrong else 0)
+
+
+def _attested(receipt: dict[str, Any]) -> str:
+    """Return what a receipt that holds says."""
+    entry, sealing = receipt["entry"], json.loads(receipt["checkpoint"]["body"])
+    return (
+        f"{entry['kind']} {entry['id']} of {entry['at']}, under checkpoint {sealing['number']} of {sealing['at']}, "
+        f"signed with the key {sealing['key']}"
+    )
 
 
 @contextmanager
