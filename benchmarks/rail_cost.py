@@ -1,0 +1,202 @@
+"""What a rail costs: conversations with ours, durable audit included, against NeMo's own content safety, in turns.
+
+    python benchmarks/rail_cost.py                          # all cells, about three minutes
+    python benchmarks/rail_cost.py --versions 1.0 --turns 1 --clients 1 --delays 0 --seconds 20
+    python benchmarks/rail_cost.py --json cost.json
+
+What is compared stands in ``scripted_rails.py``. The two sides take turns in one process, and the ratio is the median
+of those of neighbouring samples: what else the machine does hits both.
+
+A sample is, with one turn, a new conversation of each client's, all at once; the time is until the last has its
+answer. With more turns and one client it is a whole conversation, whose turns alternate with those of the other
+side's. With more turns and many clients it is the last turn alone, of conversations with the same turns before it:
+NeMo's own work on a history of that length is what makes anything more last an hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from databases import sqlite
+from nemoguardrails import LLMRails
+from scripted_rails import ANSWER, VERSIONS, Conversation, build, open_guard, scripted_engine
+
+SIDES = ("host", "ours")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """What is measured together."""
+
+    version: str
+    delay_ms: float
+    turns: int
+    clients: int
+
+
+async def say(conversation: Conversation) -> None:
+    """Take one turn, and see that it is the main model's."""
+    answer = await conversation.turn()
+    assert answer == ANSWER, answer
+
+
+async def at_once(conversations: list[Conversation]) -> float:
+    """Return the milliseconds until each of *conversations* has had a turn."""
+    began = time.perf_counter()
+    await asyncio.gather(*map(say, conversations))
+    return (time.perf_counter() - began) * 1000
+
+
+class Sampler:
+    """Takes the samples of one cell."""
+
+    def __init__(self, cell: Cell, apps: dict[str, LLMRails]) -> None:
+        self._cell = cell
+        self._apps = apps
+        self._before: dict[str, Conversation] = {}
+        self._number = 0
+
+    def _new(self, side: str) -> Conversation:
+        self._number += 1
+        return Conversation(self._apps[side], f"Conversation {self._number}")
+
+    async def prepare(self) -> None:
+        """Warm up, and have the turns that come before the measured one."""
+        for side in SIDES:
+            await at_once([self._new(side) for _ in range(min(self._cell.clients, 4))])
+        if self._cell.turns > 1 and self._cell.clients > 1:
+            for side in SIDES:
+                self._before[side] = self._new(side)
+                for _ in range(self._cell.turns - 1):
+                    await say(self._before[side])
+
+    async def pair(self, *, ours_first: bool) -> dict[str, float]:
+        """Return the milliseconds of one sample of each side."""
+        order = SIDES[::-1] if ours_first else SIDES
+        cell = self._cell
+        ms = dict.fromkeys(SIDES, 0.0)
+        if cell.clients == 1:
+            talks = {side: self._new(side) for side in order}
+            for number in range(cell.turns):
+                for side in order if number % 2 else order[::-1]:
+                    ms[side] += await at_once([talks[side]])
+        else:
+            for side in order:
+                ms[side] = await at_once([self._one(side) for _ in range(cell.clients)])
+        for app in self._apps.values():
+            _forget(app)
+        return ms
+
+    def _one(self, side: str) -> Conversation:
+        before = self._before.get(side)
+        self._number += 1
+        return before.fork(f"Conversation {self._number}") if before else self._new(side)
+
+
+def _forget(app: LLMRails) -> None:
+    """Keep what NeMo holds of the history from growing without end, but for conversations that go on."""
+    cache = app.events_history_cache
+    for key in list(cache)[:-40]:
+        del cache[key]
+
+
+async def measure(cell: Cell, apps: dict[str, LLMRails], seconds: float, pairs: int) -> dict[str, Any]:
+    """Return the row of *cell*: as many pairs of samples as fit into *seconds*, *pairs* at least."""
+    sampler = Sampler(cell, apps)
+    await sampler.prepare()
+    gc.collect()
+    samples: list[dict[str, float]] = []
+    until = time.perf_counter() + seconds
+    while len(samples) < pairs or time.perf_counter() < until:
+        samples.append(await sampler.pair(ours_first=bool(len(samples) % 2)))
+    each = {side: statistics.median(sample[side] for sample in samples) for side in SIDES}
+    return {
+        "colang": cell.version,
+        "delay_ms": cell.delay_ms,
+        "turns": cell.turns,
+        "clients": cell.clients,
+        "pairs": len(samples),
+        "host_ms": round(each["host"], 1),
+        "ours_ms": round(each["ours"], 1),
+        "ratio": round(statistics.median(sample["ours"] / sample["host"] for sample in samples), 3),
+    }
+
+
+def cells(asked: argparse.Namespace) -> Iterator[Cell]:
+    """Yield what is to be measured."""
+    for version in asked.versions:
+        for delay_ms in asked.delays:
+            for turns in asked.turns:
+                for clients in asked.clients:
+                    yield Cell(version=version, delay_ms=delay_ms, turns=turns, clients=clients)
+
+
+def markdown(row: dict[str, Any]) -> str:
+    """Return one line of the table."""
+    return "| " + " | ".join(f"{value}" for value in row.values()) + " |"
+
+
+def heading(row: dict[str, Any]) -> str:
+    """Return the table's head."""
+    return "\n".join(
+        ["| " + " | ".join(name.replace("_", " ") for name in row) + " |", "|---" * len(row) + "|"]
+    )
+
+
+async def main(asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure and print all cells, and return the rows."""
+    rows: list[dict[str, Any]] = []
+    with (
+        tempfile.TemporaryDirectory(dir=asked.folder, ignore_cleanup_errors=True) as name,
+        sqlite(Path(name)) as new,
+    ):
+        apps: dict[tuple[str, float], dict[str, LLMRails]] = {}
+        for cell in cells(asked):
+            key = (cell.version, cell.delay_ms)
+            if key not in apps:
+                delay_s = cell.delay_ms / 1000
+                guard = open_guard(new(), scripted_engine(delay_s))
+                apps[key] = {
+                    "host": build("host", cell.version, delay_s=delay_s),
+                    "ours": build("ours", cell.version, guard=guard),
+                }
+            row = await measure(cell, apps[key], asked.seconds, asked.pairs)
+            if not rows:
+                print(heading(row))
+            print(markdown(row), flush=True)
+            rows.append(row)
+    return rows
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--versions", nargs="+", choices=VERSIONS, default=list(VERSIONS))
+    parser.add_argument(
+        "--delays", nargs="+", type=float, default=[0.0, 20.0], help="of the safety model, in ms"
+    )
+    parser.add_argument("--turns", nargs="+", type=int, default=[1, 20])
+    parser.add_argument("--clients", nargs="+", type=int, default=[1, 50])
+    parser.add_argument("--seconds", type=float, default=5.0, help="for one cell, at least")
+    parser.add_argument("--pairs", type=int, default=2, help="of samples in one cell, at least")
+    parser.add_argument("--folder", type=Path, help="for the database, on the disk to be measured")
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    given = parser.parse_args()
+    logging.getLogger("nemoguardrails").setLevel(logging.ERROR)
+    print(f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC\n")
+    result = asyncio.run(main(given))
+    if given.json:
+        given.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
