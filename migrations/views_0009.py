@@ -225,12 +225,17 @@ def _belongs(words: Words, name: str, clause: str = "c") -> str:
 
 def listings(words: Words) -> dict[str, str]:
     """Return the views that list notes, and what is held for whom."""
+    key = "r.checked_at = n.checked_at AND r.id = n.record_id"
+    shown, of_note = "r.id", f"JOIN records r ON {key}"
+    if words.database == "postgresql":  # one by one, so that the newest need no others
+        shown = "n.record_id AS id"
+        of_note = f"CROSS JOIN LATERAL (SELECT * FROM records r WHERE {key} OFFSET 0) r"
     return {
         "v_notes": f"""
-            SELECT r.id, n.checked_at, {words.day("n.checked_at")} AS day, r.tenant, r.session, r.subject,
+            SELECT {shown}, n.checked_at, {words.day("n.checked_at")} AS day, r.tenant, r.session, r.subject,
                    r.direction, r.rail, r.outcome, r.enforcement, n.kind, n.position, n.name
             FROM record_notes n
-            JOIN records r ON r.checked_at = n.checked_at AND r.id = n.record_id""",
+            {of_note}""",
         "v_held": _held(),
     }
 

@@ -248,10 +248,17 @@ def _create_checks(*, on_sqlite: bool, more: str) -> None:
 def _create_views(*, on_sqlite: bool) -> None:
     day = _day(on_sqlite=on_sqlite)
     op.execute(sa.text(f"CREATE VIEW v_reviews AS {reviews(on_sqlite=on_sqlite)}"))
+    of_record = "r.checked_at = n.checked_at AND r.id = n.record_id"
+    of_late = "l.checked_at = n.checked_at AND l.record_id = n.record_id"
+    shown = "r.id" if on_sqlite else "n.record_id AS id"
+    record, late_trace = f"JOIN records r ON {of_record}", f"LEFT JOIN late_traces l ON {of_late}"
+    if not on_sqlite:  # one by one: PostgreSQL takes two columns that are alike for next to never alike
+        record = f"CROSS JOIN LATERAL (SELECT * FROM records r WHERE {of_record} OFFSET 0) r"
+        late_trace = f"LEFT JOIN LATERAL (SELECT * FROM late_traces l WHERE {of_late} OFFSET 0) l ON true"
     op.execute(
         sa.text(f"""
         CREATE VIEW v_late_traces AS
-        SELECT r.id, n.checked_at, {day} AS day, r.tenant, r.direction, r.rail, p.name AS policy, r.outcome,
+        SELECT {shown}, n.checked_at, {day} AS day, r.tenant, r.direction, r.rail, p.name AS policy, r.outcome,
                r.user_label, r.user_score, r.response_label, r.response_score,
                coalesce(l.state, 'awaited') AS state, l.cause, l.requested_at, l.ended_at,
                l.user_label AS late_user_label, l.user_score AS late_user_score,
@@ -259,9 +266,9 @@ def _create_views(*, on_sqlite: bool) -> None:
                l.disagrees, l.contradicts, l.finish_reason, l.prompt_tokens, l.completion_tokens, l.engine_ms,
                l.trace_chars, {_content("late_trace")} AS late_trace, {_content("late_reply")} AS late_reply
         FROM record_notes n
-        JOIN records r ON r.checked_at = n.checked_at AND r.id = n.record_id
+        {record}
         JOIN policies p ON p.digest = r.policy_digest
-        LEFT JOIN late_traces l ON l.checked_at = r.checked_at AND l.record_id = r.id
+        {late_trace}
         WHERE n.kind = 'reasoning' AND n.name = 'deferred'
         """)
     )

@@ -143,15 +143,20 @@ def _create_images(*, on_sqlite: bool) -> None:
             f"AND c.kind = {kind} AND c.position = i.position)"
         )
 
+    of_image = "r.checked_at = i.checked_at AND r.id = i.record_id"
+    shown, record = "r.id", f"JOIN records r ON {of_image}"
+    if not on_sqlite:  # one by one, as in v_late_traces of 0002
+        shown = "i.record_id AS id"
+        record = f"CROSS JOIN LATERAL (SELECT * FROM records r WHERE {of_image} OFFSET 0) r"
     op.execute(
         sa.text(f"""
         CREATE VIEW v_images AS
-        SELECT r.id, i.position, i.checked_at, {_day(on_sqlite=on_sqlite)} AS day, r.tenant, r.subject, r.direction,
+        SELECT {shown}, i.position, i.checked_at, {_day(on_sqlite=on_sqlite)} AS day, r.tenant, r.subject, r.direction,
                r.outcome, i.kind, i.media_type, i.frame, i.frames, i.width, i.height, i.size_bytes, i.mode,
                i.orientation, i.use, i.seen_width, i.seen_height, i.reader, i.text_chars,
                {content("i.kind")} AS digest, {content("'image_perceptual'")} AS perceptual_digest,
                {content("'image_text'")} AS image_text
         FROM record_images i
-        JOIN records r ON r.checked_at = i.checked_at AND r.id = i.record_id
+        {record}
         """)
     )
