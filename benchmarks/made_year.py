@@ -116,7 +116,7 @@ def shapes(engine: EngineInfo, policy: str) -> tuple[list[Shape], list[float]]:
                 reasoning=reasoning,
                 reviews=(Review.SCORE_IN_BAND,) if unsure else (),
             )
-            rows = rows_of(record, retention_class="default", keep_chars=0)
+            rows = rows_of(record, retention_class="default", keep_chars=1000)
             children = {
                 table.name: [listed(table.name, row) for row in some]
                 for table, some in rows.own.items()
@@ -220,7 +220,7 @@ class Year:
         """Yield what is there before the first check, in the order of their keys; shared rows come several times."""
         for engine in ENGINES:
             for policy in POLICIES:
-                some = rows_of(_record(engine, policy), retention_class="default", keep_chars=0)
+                some = rows_of(_record(engine, policy), retention_class="default", keep_chars=1000)
                 yield from some.shared.items()
         yield tables.signing_keys, {"id": WRITER, "public_key": "0" * 64}
         by = {"railscribe_version": "benchmark"}
