@@ -7,10 +7,12 @@ made when all is in. How to make them lies in a table ``put_aside`` until then, 
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import sqlalchemy as sa
-from made_year import BATCH, COLUMNS, Year
+from made_year import BATCH, COLUMNS, FIRST, MONTHS, Year
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
@@ -36,6 +38,7 @@ def fill(url: str, checks: int, upto: int, *, bare: bool = True) -> None:
             connection.execute(sa.text("SELECT coalesce(max(number), 0) FROM checkpoints")).scalar_one()
         )
         if not done:
+            _make_months(connection)
             _begin(connection, year)
         _put_aside(connection, indexes=bare)
     with _bar() as progress, engine.connect() as connection:
@@ -77,6 +80,19 @@ def _bar() -> Progress:
         "[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(), console=Console(stderr=True),
     )  # fmt: skip
+
+
+def _make_months(connection: sa.Connection) -> None:
+    """Make the partitions of the half year where tables are partitioned, whose months are made from today on."""
+    name = "railscribe.audit.partitions"
+    if find_spec(name) is None:  # of before them
+        return
+    partitions = import_module(name)
+    made = set(partitions.months(connection))
+    for number in range(MONTHS if made else 0):
+        month = partitions.Month(partitions.Month.of(FIRST).number + number)
+        if month not in made:
+            partitions._make(connection, month)
 
 
 def _begin(connection: sa.Connection, year: Year) -> None:

@@ -46,6 +46,8 @@ from railscribe.values import (
 
 FIRST = datetime(2026, 1, 1, tzinfo=timezone.utc)
 MINUTES = 181 * 24 * 60
+MONTHS = 7
+"""In which the half year lies: the last minute's checkpoint is of July."""
 BATCH = 240  # minutes in one transaction
 FORTNIGHT = 14 * 24 * 60
 WRITER = "benchmark"
