@@ -353,9 +353,15 @@ def test_two_user_messages_in_a_row_are_judged_together(host: Callable[..., Host
     assert app.texts() == [("forbidden\nthanks", None)]
 
 
-def test_reasoning_is_judged_with_the_answer(host: Callable[..., Host]) -> None:
-    """NeMo shows the user the model's reasoning, so the output rail judges it, and none of earlier turns."""
-    app = host(BOTH.replace("input: {flows: [railscribe check input]}", ""), reasoning="forbidden plan")
+@pytest.mark.parametrize("parallel", [False, True])
+def test_reasoning_is_judged_with_the_answer(host: Callable[..., Host], *, parallel: bool) -> None:
+    """NeMo shows the user the model's reasoning, so it is judged and refused with the answer, turn by turn."""
+    app = host(
+        BOTH.replace("input: {flows: [railscribe check input]}", "").replace(
+            "flows:", f"parallel: {str(parallel).lower()}, flows:"
+        ),
+        reasoning="forbidden plan",
+    )
 
     first = app.ask("hello")
     app.model.reasoning = None
@@ -363,9 +369,19 @@ def test_reasoning_is_judged_with_the_answer(host: Callable[..., Host]) -> None:
         messages=[{"role": "user", "content": "hello"}, first, {"role": "user", "content": "and now?"}]
     )
 
-    assert first["content"].endswith(REFUSAL)
+    assert first["content"] == REFUSAL
     assert second["content"] == "fine"
     assert app.texts() == [("hello", "forbidden plan\nfine"), ("and now?", "fine")]
+
+
+def test_refused_reasoning_does_not_leave_beside_the_refusal_with_options(host: Callable[..., Host]) -> None:
+    """With options NeMo gives the reasoning a field of its own."""
+    app = host(BOTH, reasoning="forbidden plan")
+
+    reply = app.ask("hello", options={"log": {"activated_rails": True}})
+
+    assert reply.response == [{"role": "assistant", "content": REFUSAL}]
+    assert not reply.reasoning_content
 
 
 def test_the_verdict_stays_out_of_the_main_models_prompt(host: Callable[..., Host]) -> None:

@@ -56,14 +56,16 @@ class CallingModel:
     provider_name = "test"
     provider_url = None
 
-    def __init__(self, city: str | None) -> None:
+    def __init__(self, city: str | None, reasoning: str | None = None) -> None:
         self.city = city
+        self.reasoning = reasoning
 
     async def generate_async(self, prompt: Any, *, stop: Any = None, **_: Any) -> LLMResponse:
         if self.city is None:
             return LLMResponse(content="It is sunny.")
         function = ToolCallFunction(name="get_weather", arguments={"city": self.city})
-        return LLMResponse(content="", tool_calls=[ToolCall(id="c1", function=function)])
+        calls = [ToolCall(id="c1", function=function)]
+        return LLMResponse(content="", tool_calls=calls, reasoning=self.reasoning)
 
     async def stream_async(
         self, prompt: Any, *, stop: Any = None, **_: Any
@@ -99,6 +101,19 @@ def test_a_refused_call_does_not_leave_beside_the_refusal(host: Callable[..., Ho
     assert reply["content"] == REFUSAL
     assert not reply.get("tool_calls")
     assert [r["enforcement"] for r in app.records()] == ["refused"]
+
+
+def test_what_was_thought_about_a_call_is_judged_with_it(host: Callable[..., Host]) -> None:
+    """NeMo hands the model's reasoning to the caller beside the calls: refused, neither leaves."""
+    app = host(TOOLS)
+    app.app.update_llm(CallingModel("Paris", "a forbidden plan"))
+    tool_calls_var.set(None)
+
+    reply = app.app.generate(messages=[{"role": "user", "content": "weather?"}])
+
+    assert reply["content"] == REFUSAL
+    assert not reply.get("tool_calls")
+    assert app.texts() == [("weather?", 'a forbidden plan\nCalling the tool get_weather with city "Paris".')]
 
 
 def test_a_refused_call_does_not_leave_with_an_exception_either(host: Callable[..., Host]) -> None:

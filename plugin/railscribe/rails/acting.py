@@ -28,7 +28,7 @@ from railscribe.rails.answers import answer_without_record, outcome_of, retrieva
 from railscribe.rails.configuration import Configuration, flow_of
 from railscribe.rails.identities import identity_here
 from railscribe.rails.streams import Streams
-from railscribe.rails.turns import Events, chunks_of, host_turns, read_exchange
+from railscribe.rails.turns import Events, chunks_of, host_turns, read_exchange, withhold_reasoning
 from railscribe.recording import Caller
 from railscribe.values import Cause, Direction, Enforcement, Exchange, Identity, StreamPart
 from railscribe.verdict_cache import VerdictCache
@@ -68,8 +68,11 @@ class Rails:
         policy: str | None = None,
         **_: object,
     ) -> RailOutcome:
-        """Judge the bot's message."""
-        return await self.judge(Direction.OUTPUT, context or {}, events, policy)
+        """Judge the bot's message, and what it thought; both are refused together."""
+        outcome = await self.judge(Direction.OUTPUT, context or {}, events, policy)
+        if outcome.is_blocked:
+            withhold_reasoning(events)
+        return outcome
 
     @action(name="railscribe_check_retrieval", is_system_action=True)  # type: ignore[untyped-decorator]
     async def check_retrieval(
@@ -101,7 +104,10 @@ class Rails:
     ) -> RailOutcome:
         """Judge the calls that the model wants to make, together."""
         calls = tool_calls if tool_calls is not None else _held(context, "tool_calls")
-        return await self.judge(Direction.TOOL_OUTPUT, context or {}, events or (), policy, calls)
+        outcome = await self.judge(Direction.TOOL_OUTPUT, context or {}, events or (), policy, calls)
+        if outcome.is_blocked:
+            withhold_reasoning(events)
+        return outcome
 
     @action(name="railscribe_check_tool_input", is_system_action=True)  # type: ignore[untyped-decorator]
     async def check_tool_input(

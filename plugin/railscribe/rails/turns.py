@@ -6,8 +6,8 @@ Rules
    the main model reads all of them: two messages in a row would carry the first one past the rail.
 2. The output rail judges the bot's message, its reasoning before it where the model gave one, with the user's
    message as context. NeMo shows reasoning to the user.
-3. Tool calls are judged as the assistant's response to the user's turn; what tools answer and what was retrieved,
-   as content that comes in.
+3. Tool calls are judged, behind the reasoning before them, as the assistant's response to the user's turn; what
+   tools answer and what was retrieved, as content that comes in.
 4. A chunk of a stream is judged with the user's last message alone: the host's other channels are empty
    there, or still hold the previous request.
 """
@@ -50,8 +50,8 @@ def host_turns(
     if direction is Direction.INPUT:
         return HostTurns(user=user, bot=None)
     if direction is Direction.TOOL_OUTPUT:
-        return HostTurns(user=user, bot=(calls_text(given),))
-    return HostTurns(user=user, bot=(*_reasoning(events or ()), context.get("bot_message")))
+        return HostTurns(user=user, bot=(*_reasoning(events), calls_text(given)))
+    return HostTurns(user=user, bot=(*_reasoning(events), context.get("bot_message")))
 
 
 def read_exchange(turns: HostTurns, settings: Settings) -> tuple[Exchange, Cause | None]:
@@ -98,12 +98,28 @@ def _earlier_unanswered(last: object) -> tuple[object, ...]:
     return tuple(reversed(unanswered[1:])) if last is not None else tuple(reversed(unanswered))
 
 
-def _reasoning(events: Events) -> tuple[str, ...]:
-    for event in reversed(events):
-        if not isinstance(event, Mapping):
-            break  # Colang 2.x keeps no reasoning
-        if event["type"] == "UtteranceUserActionFinished":
+def _thoughts(events: Events | None) -> list[dict[str, Any]]:
+    """Return the events in which the model thought in this turn, in order; Colang 2.x has none.
+
+    NeMo 0.24 hands the first one to the caller, before the answer or beside the calls.
+    """
+    thoughts = []
+    for event in reversed(events or ()):
+        if not isinstance(event, dict) or event.get("type") == "UtteranceUserActionFinished":
             break
-        if event["type"] == "BotThinking":
-            return (str(event["content"]),)
-    return ()
+        if event.get("type") == "BotThinking":
+            thoughts.append(event)
+    return thoughts[::-1]
+
+
+def _reasoning(events: Events | None) -> tuple[str, ...]:
+    return tuple(str(event["content"]) for event in _thoughts(events) if event["content"])
+
+
+def withhold_reasoning(events: Events | None) -> None:
+    """Empty what the model thought in this turn: what is refused would leave beside the refusal.
+
+    The events that NeMo shows a rail are the ones that it looks through for the caller, and there is no other way in.
+    """
+    for event in _thoughts(events):
+        event["content"] = ""
