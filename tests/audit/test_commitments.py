@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import pytest
 
@@ -55,3 +56,13 @@ def test_any_text_can_be_committed_to(content: str) -> None:
 def test_a_damaged_salt_verifies_nothing() -> None:
     """A salt that is no hex is a failed verification, not a crash."""
     assert not verify(commit("user", SALT, "text"), "user", "spoiled", "text")
+
+
+@pytest.mark.parametrize("change", [str.upper, lambda salt: f"{salt[:2]} {salt[2:]}"])
+def test_a_salt_has_one_form(change: Callable[[str], str]) -> None:
+    """A salt that stands for the same bytes in other letters was changed by somebody, and does not pass."""
+    salt = "ab" * 16
+    commitment = commit("user", salt, "Hello?")
+
+    assert verify(commitment, "user", salt, "Hello?")
+    assert not verify(commitment, "user", change(salt), "Hello?")

@@ -416,6 +416,7 @@ def test_a_lost_key_is_believed_by_whoever_trusts_the_new_one(
             "UPDATE contents SET body = body || '.' WHERE kind = 'user'", "content_altered", id="altered"
         ),
         pytest.param("UPDATE contents SET salt = substr(salt, 3)", "content_altered", id="salt"),
+        pytest.param("UPDATE contents SET truncated = 3 WHERE truncated", "content_altered", id="no flag"),
         pytest.param(
             "UPDATE contents SET body = 'x' || body, truncated = 1 WHERE kind = 'user'",
             "content_altered",

@@ -43,6 +43,9 @@ def frames(*parts: bytes) -> bytes:
 def verify(commitment: str, kind: str, salt: str, content: str) -> bool:
     """Return whether *commitment* is the one to *content*."""
     try:
-        return hmac.compare_digest(commitment, commit(kind, salt, content))
-    except ValueError:  # a salt that is not hex was not written by us
+        # A salt has one form: in capitals or with blanks it was not written by us, and neither was what is no hex.
+        return bytes.fromhex(salt).hex() == salt and hmac.compare_digest(
+            commitment, commit(kind, salt, content)
+        )
+    except ValueError:
         return False

@@ -18,8 +18,8 @@ from railscribe.audit.forms import PLAIN, Form, Kept, Place, Treatment, decrypte
 Row = dict[str, Any]
 FindKey = Callable[[str], "bytes | str"]
 """Gives the data key of a digest, or the state of what it would open: ``erased``, ``encrypted``, ``key_missing``."""
-_KEPT = "kept/"  # before the kind, in the commitment to what is kept
-_CUT = "cut/"  # the same, where that is a beginning
+_KEPT = {False: "kept/", True: "cut/"}
+"""Before the kind, in the commitment to what is kept: by whether that is but a beginning. No other flag is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class Content:
 
 
 def _as_kept(kind: str, *, is_cut: bool) -> str:
-    return f"{_CUT if is_cut else _KEPT}{kind}"
+    return f"{_KEPT[is_cut]}{kind}"
 
 
 def opened(row: Row | None, kept: Row | None, find_key: FindKey) -> Row | None:

@@ -271,7 +271,7 @@ class AuditStore:
         """Return the one record whose id begins with *beginning*, whole: policy text, verdict, content.
 
         Each content has a ``state``: intact (its commitment holds), truncated, redacted, digest, encrypted (its key
-        is not at hand), withheld, erased, or altered.
+        is not at hand), withheld, erased; or, which verifying fails on, altered, missing, key_missing or unproven.
 
         Raises:
             UsageError: there is none, or more than one.
