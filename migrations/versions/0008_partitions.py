@@ -192,7 +192,9 @@ def _views() -> Iterator[tuple[str, list[str]]]:
     """Every view that rests on the tables, those first that others rest on: how to drop it, and to make it again."""
     found = list(_rows(_DEPENDENT, tables=list(_TABLES)))
     if others := sorted({str(view) for view, _, kind in found if kind != "v"}):
-        raise CommandError(f"{', '.join(others)} rests on tables that are made anew; drop it, and make it after")
+        raise CommandError(
+            f"{', '.join(others)} rests on tables that are made anew; drop it, and make it after"
+        )
     views = {view for view, _, _ in found}
     order: TopologicalSorter[str] = TopologicalSorter()
     for view, on_what, _ in found:
