@@ -8,7 +8,7 @@ indexes, triggers, policies, rights, and views. So nothing is lost that an opera
 # ruff: noqa: S608 - names of tables and columns, all of them ours, or from the catalogue, quoted
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import date, datetime, timezone
 from graphlib import TopologicalSorter
 
@@ -40,7 +40,7 @@ _OLDEST_YEARS = 10
 
 def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
-        _make_anew(months=list(_months()))
+        _make_anew(months=_months())
 
 
 def downgrade() -> None:
@@ -51,38 +51,35 @@ def downgrade() -> None:
 
 def _make_anew(months: list[date] | None) -> None:
     """Make every table again, partitioned by *months* or not at all, with its rows and all that hangs on it."""
-    views, policies = list(_views()), list(_rows(_POLICIES))
+    views, policies = list(_views()), _pairs(_POLICIES)
     hanging = [statement for table in _TABLES for statement in _hanging_on(table)]
-    keys = [statement for table in _TABLES for statement in _rows(_FOREIGN_KEYS, table=table)]
-    for drop, _ in reversed(views):
-        _run(drop)
-    for drop, _ in policies:
-        _run(drop)
+    hanging += [statement for table in _TABLES for statement in _texts(_FOREIGN_KEYS, table=table)]
+    _run(*(drop for drop, _ in reversed(views)), *(drop for drop, _ in policies))
     for table, time in _TABLES.items():
-        by = "" if months is None else f" PARTITION BY RANGE ({time})"
-        like = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMMENTS"
-        _run(f"CREATE TABLE {table}_anew (LIKE {table} {like}){by}")
-        for month in months or ():
-            _partition(table, f"_y{month:%Ym%m}", f"FOR VALUES FROM {_range(month)}")
-        if months is not None:
-            _partition(table, "_default", "DEFAULT")
-        _run(f"INSERT INTO {table}_anew SELECT * FROM {table}")
+        _take_over(table, time, months)
     for table in reversed(_TABLES):
-        _run(f"DROP TABLE {table}")
-        _run(f"ALTER TABLE {table}_anew RENAME TO {table}")
-    for (statement,) in (*_primary_first(hanging), *keys):
-        _run(statement)
-    if months is not None:
-        for table in _TABLES:
-            for (partition,) in list(_rows(_PARTITIONS, table=table)):
-                _guard(table, partition)
-    for _, create in policies:
-        _run(create)
-    for _, create in views:
-        for statement in create:
-            _run(statement)
+        _run(f"DROP TABLE {table}", f"ALTER TABLE {table}_anew RENAME TO {table}")
+    # Every table's own key before anybody points at it.
+    _run(*sorted(hanging, key=lambda statement: " PRIMARY KEY " not in statement))
     for table in _TABLES:
-        _run(f"ANALYZE {table}")
+        for partition in _texts(_PARTITIONS, table=table):
+            _guard(table, partition)
+    _run(*(create for _, create in policies))
+    for _, made in views:
+        _run(*made)
+    _run(*(f"ANALYZE {table}" for table in _TABLES))
+
+
+def _take_over(table: str, time: str, months: list[date] | None) -> None:
+    """Make ``<table>_anew`` with the rows of *table*."""
+    by = "" if months is None else f" PARTITION BY RANGE ({time})"
+    like = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMMENTS"
+    _run(f"CREATE TABLE {table}_anew (LIKE {table} {like}){by}")
+    if months is not None:
+        for month in months:
+            _partition(table, f"_y{month:%Ym%m}", f"FOR VALUES FROM {_range(month)}")
+        _partition(table, "_default", "DEFAULT")
+    _run(f"INSERT INTO {table}_anew SELECT * FROM {table}")
 
 
 def _partition(table: str, suffix: str, bounds: str) -> None:
@@ -90,7 +87,7 @@ def _partition(table: str, suffix: str, bounds: str) -> None:
 
 
 def _guard(table: str, partition: str) -> None:
-    """Close *partition* to whoever goes round its table: a partition's own rights and statement triggers count then."""
+    """Close *partition* to whoever goes round its table: then its own rights and statement triggers count."""
     _run(f"ALTER TABLE {partition} ENABLE ROW LEVEL SECURITY")  # and no policy: nobody but the owner
     _run(
         f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {partition} "
@@ -98,14 +95,15 @@ def _guard(table: str, partition: str) -> None:
     )
 
 
-def _months() -> Iterator[date]:
+def _months() -> list[date]:
     """The months that records lie in, and those to come."""
     today = datetime.now(tz=timezone.utc).date().replace(day=1)
-    found = _rows("SELECT DISTINCT date_trunc('month', checked_at AT TIME ZONE 'UTC')::date FROM records")
+    query = "SELECT DISTINCT date_trunc('month', checked_at AT TIME ZONE 'UTC')::date FROM records"
+    found = map(date.fromisoformat, _texts(query))
     oldest, coming = today.replace(year=today.year - _OLDEST_YEARS), [today]
     for _ in range(_AHEAD):
         coming.append(_next(coming[-1]))
-    yield from sorted({*(month for (month,) in found if oldest <= month < today), *coming})
+    return sorted({*(month for month in found if oldest <= month < today), *coming})
 
 
 def _next(month: date) -> date:
@@ -117,7 +115,7 @@ def _range(month: date) -> str:
 
 
 def _is_partitioned() -> bool:
-    return bool(list(_rows("SELECT 1 FROM pg_class WHERE oid = to_regclass('records') AND relkind = 'p'")))
+    return bool(_texts("SELECT 1 FROM pg_class WHERE oid = to_regclass('records') AND relkind = 'p'"))
 
 
 _PRIMARY_KEYS = """
@@ -169,7 +167,7 @@ _DEPENDENT = """
         WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
         AND r.ev_class <> d.refobjid
     )
-    SELECT DISTINCT b.view::regclass::text, b.on_what::regclass::text, c.relkind FROM resting b
+    SELECT DISTINCT b.view::regclass::text AS view, b.on_what::regclass::text AS on_what, c.relkind FROM resting b
     JOIN pg_class c ON c.oid = b.view"""
 _VIEW = """
     SELECT format('CREATE VIEW %s%s AS %s', oid::regclass,
@@ -177,37 +175,37 @@ _VIEW = """
     FROM pg_class WHERE oid = to_regclass(:table)"""
 
 
-def _hanging_on(table: str) -> Iterator[tuple[str]]:
+def _hanging_on(table: str) -> Iterator[str]:
     for query in (_PRIMARY_KEYS, _INDEXES, _TRIGGERS, _SECURITY, _RIGHTS, _OWNER):
-        for (statement,) in _rows(query, table=table):
-            yield (statement,)
-
-
-def _primary_first(statements: Iterable[tuple[str]]) -> list[tuple[str]]:
-    """Every table's key before anybody points at it."""
-    return sorted(statements, key=lambda one: " PRIMARY KEY " not in one[0])
+        yield from _texts(query, table=table)
 
 
 def _views() -> Iterator[tuple[str, list[str]]]:
     """Every view that rests on the tables, those first that others rest on: how to drop it, and to make it again."""
-    found = list(_rows(_DEPENDENT, tables=list(_TABLES)))
-    if others := sorted({str(view) for view, _, kind in found if kind != "v"}):
+    found = op.get_bind().execute(sa.text(_DEPENDENT), {"tables": list(_TABLES)}).all()
+    if others := sorted({row.view for row in found if row.relkind != "v"}):
         raise CommandError(
             f"{', '.join(others)} rests on tables that are made anew; drop it, and make it after"
         )
-    views = {view for view, _, _ in found}
+    views = {row.view for row in found}
     order: TopologicalSorter[str] = TopologicalSorter()
-    for view, on_what, _ in found:
-        order.add(view, *([on_what] if on_what in views else []))
+    for row in found:
+        order.add(row.view, *([row.on_what] if row.on_what in views else []))
     for view in order.static_order():
-        made = [statement for query in (_VIEW, _RIGHTS, _OWNER) for (statement,) in _rows(query, table=view)]
+        made = [statement for query in (_VIEW, _RIGHTS, _OWNER) for statement in _texts(query, table=view)]
         yield f"DROP VIEW {view}", made
 
 
-def _rows(query: str, **values: object) -> list[sa.Row[tuple[str, ...]]]:
-    return list(op.get_bind().execute(sa.text(query), values))
+def _texts(query: str, **values: str) -> list[str]:
+    return [str(text) for text in op.get_bind().execute(sa.text(query), values).scalars()]
 
 
-def _run(statement: str) -> None:
+def _pairs(query: str) -> list[tuple[str, str]]:
+    return [(str(row[0]), str(row[1])) for row in op.get_bind().execute(sa.text(query))]
+
+
+def _run(*statements: str) -> None:
     # Past SQLAlchemy's text(), which would take a colon for a parameter.
-    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statement)
+    plainly = op.get_bind().execution_options(no_parameters=True)
+    for statement in statements:
+        plainly.exec_driver_sql(statement)

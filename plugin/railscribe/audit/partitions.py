@@ -218,7 +218,7 @@ def _close(connection: sa.Connection, table: sa.Table, name: str) -> None:
 
 
 def _past_triggers(connection: sa.Connection, table: sa.Table, statement: str) -> None:
-    """Run what moves rows out of, or into, the default partition of *table*, which is locked until all is as it was."""
+    """Run what moves rows out of, or into, the default partition of *table*, which is locked meanwhile."""
     _run(connection, f"ALTER TABLE {table.name}_default DISABLE TRIGGER USER")
     _run(connection, statement)
     _run(connection, f"ALTER TABLE {table.name}_default ENABLE TRIGGER USER")
