@@ -39,7 +39,7 @@ def lay_out(url: str, months: int) -> None:
     with engine.begin() as connection:
         made = partitions.months(connection)
         for number in range(months - len(made)):
-            partitions._make(connection, partitions.Month(made[0].number - 1 - number))
+            partitions.make_month(connection, partitions.Month(made[0].number - 1 - number))
     engine.dispose()
 
 

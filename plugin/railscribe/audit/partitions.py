@@ -124,7 +124,7 @@ def make(connection: sa.Connection, *, of_default: bool = False) -> list[Month]:
         lock(connection)
         connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
     for month in new:
-        _make(connection, month)
+        make_month(connection, month)
     return new
 
 
@@ -189,7 +189,8 @@ def _of_default(connection: sa.Connection) -> set[Month]:
     return {Month(int(text[:4]) * 12 + int(text[4:]) - 1) for text in found}
 
 
-def _make(connection: sa.Connection, month: Month) -> None:
+def make_month(connection: sa.Connection, month: Month) -> None:
+    """Make *month*, which is not there, in a transaction that has locked the tables (rules 2 and 5)."""
     bounds = f"'{month.begins.isoformat()}'", f"'{month.ends.isoformat()}'"
     for table in reversed(TABLES):
         name, default = month.partition(table), f"{table.name}_default"
