@@ -33,7 +33,7 @@ _TABLES = {
     ),
 }
 """What is partitioned by which time; parents first."""
-_AHEAD = 12
+_AHEAD = 3
 _OLDEST_YEARS = 10
 """What a clock dated further back stays in the default partition."""
 

@@ -33,8 +33,8 @@ from railscribe.errors import AuditError
 
 logger = logging.getLogger(__name__)
 
-AHEAD = 12
-"""Months that are there beforehand."""
+AHEAD = 3
+"""Months that are there beforehand. Few: every statement is planned over all that are there."""
 _OLDEST = 120
 """What a clock dated back by more months stays in the default partition."""
 _CHILDREN = tuple(
