@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -261,6 +263,41 @@ def test_a_month_goes_by_drop(url: str, undecided: RecordFactory, late: LateFact
     assert report.records == 2
     assert report.checked["segments_pruned"] == 2
     assert schema.check(url) == []
+
+
+def test_appends_go_on_while_months_come_and_go(
+    url: str, undecided: RecordFactory, late: LateFactory
+) -> None:
+    """Other writers' appends, checkpoints and views wait for a drop, and none fails or is lost."""
+    fill(url, undecided, late)
+    done = threading.Event()
+
+    def write(first: int) -> int:
+        number = first
+        with AuditStore.open(url) as store:
+            while not done.is_set() or number < first + 20:
+                store.append(undecided(number, checked_at=datetime.now(tz=timezone.utc)))
+                store.records(limit=5)
+                if number % 10 == 0:
+                    store.seal()
+                number += 1
+        return number - first
+
+    with ThreadPoolExecutor(3) as pool:
+        writing = [pool.submit(write, 1000 * number) for number in (1, 2, 3)]
+        with AuditStore.open(url) as store:
+            prune(store, terms=TERMS, by="operator", reason="its term is over")
+            for _ in range(3):
+                with store.tending("Dropping") as connection:
+                    assert partitions.drop(connection, months(url)[-1])
+                with store.tending("Making") as connection:
+                    assert len(partitions.make(connection)) == 1
+        done.set()
+        appended = sum(each.result() for each in writing)
+
+    report = verify_database(url)
+    assert report.ok, report.failures
+    assert report.records == appended + 1
 
 
 def test_a_month_of_which_something_stays_goes_by_rows(
