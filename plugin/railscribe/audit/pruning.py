@@ -92,7 +92,11 @@ def prune(
             partitions.make(connection, of_default=True)
     for month in _whole_months(store, classes):
         _drop(store, classes, month, dry_run=dry_run)
-    return [each.run(dry_run=dry_run) for each in classes]
+    done = [each.run(dry_run=dry_run) for each in classes]
+    if not dry_run and any(each.segments for each in done) and store.dialect == "postgresql":
+        with store.tending(_PRUNING) as connection:
+            partitions.analyse(connection)
+    return done
 
 
 @dataclass(slots=True)

@@ -125,7 +125,8 @@ def _migrate(url: str, revision: str, migrate: Callable[[Config, str], None], *,
             config.attributes["connection"] = connection
             migrate(config, revision)
             if create and revision_of(connection) == tables.HEAD:
-                partitions.make(connection, of_default=True)
+                if partitions.make(connection, of_default=True):
+                    partitions.analyse(connection)
     except CommandError as error:
         raise AuditError(f"Migrating {place(parsed)} to {revision}: {error}.") from error
     finally:
