@@ -124,9 +124,9 @@ def _migrate(url: str, revision: str, migrate: Callable[[Config, str], None], *,
             config = alembic_config()
             config.attributes["connection"] = connection
             migrate(config, revision)
-            if create and revision_of(connection) == tables.HEAD:
-                if partitions.make(connection, of_default=True):
-                    partitions.analyse(connection)
+            at_head = create and revision_of(connection) == tables.HEAD
+            if at_head and partitions.make(connection, of_default=True):
+                partitions.analyse(connection)
     except CommandError as error:
         raise AuditError(f"Migrating {place(parsed)} to {revision}: {error}.") from error
     finally:
