@@ -38,7 +38,9 @@ _checks = sa.table(
     *map(sa.column, ("image_use", "finish_reason", "total_ms")),
     *map(sa.column, ("adapter", "decoding", "piece_count", "reasoning")),
 )
-_reviews = sa.table("v_reviews", sa.column("id"), sa.column("reason"))
+_reviews = sa.table(
+    "v_reviews", sa.column("id"), sa.column("checked_at", tables.UtcDateTime()), sa.column("reason")
+)
 _AT_ONCE = 500  # ids in one question: SQLite's limit on parameters is a thousand in old builds
 
 
@@ -58,16 +60,21 @@ def list_records(
         query = query.where(_checks.c.tenant == tables.storable(tenant))
     if since is not None:
         query = query.where(_checks.c.checked_at >= since)
-    rows = [_flat(row) for row in connection.execute(query).mappings()]
-    reviews = _reviews_of(connection, [row["id"] for row in rows])
+    found = connection.execute(query).mappings().all()
+    rows = [_flat(row) for row in found]
+    reviews = _reviews_of(connection, [(row["checked_at"], row["id"]) for row in found])
     return [{**row, "reviews": reviews.get(row["id"], [])} for row in rows]
 
 
-def _reviews_of(connection: sa.Connection, ids: list[str]) -> dict[str, list[str]]:
-    """Return the reasons for review of the records *ids*, by id."""
+def _reviews_of(connection: sa.Connection, keys: list[tuple[datetime, str]]) -> dict[str, list[str]]:
+    """Return the reasons for review of the records at *keys*, by id."""
     reviews: dict[str, list[str]] = {}
-    for start in range(0, len(ids), _AT_ONCE):
-        some = sa.select(_reviews).where(_reviews.c.id.in_(ids[start : start + _AT_ONCE]))
+    for start in range(0, len(keys), _AT_ONCE):
+        times, ids = zip(*keys[start : start + _AT_ONCE], strict=True)
+        # The time spares the months beside; what a view joins is spared them, too, where it is one time.
+        at = _reviews.c.checked_at
+        near = at == times[0] if len(times) == 1 else at.between(min(times), max(times))
+        some = sa.select(_reviews.c.id, _reviews.c.reason).where(_reviews.c.id.in_(ids), near)
         for record_id, reason in connection.execute(some.order_by(_reviews.c.reason)):
             reviews.setdefault(record_id, []).append(reason)
     return reviews
@@ -177,7 +184,7 @@ def whole(connection: sa.Connection, key: tuple[datetime, str], find_key: FindKe
         "requested": {"categories": record["categories_requested"], "trace": record["trace_requested"]},
         "trace_received": record["trace_received"],
         "reasoning": next((note["name"] for note in notes if note["kind"] == "reasoning"), "off"),
-        "reviews": _reviews_of(connection, [key[1]]).get(key[1], []),
+        "reviews": _reviews_of(connection, [key]).get(key[1], []),
         "review_decisions": [
             _review_decision(review) for review in _children(connection, tables.reviews, key)
         ],
