@@ -3,9 +3,11 @@
 # ruff: noqa: S608 - names of tables and roles, all of them ours
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import psycopg
@@ -19,6 +21,8 @@ from railscribe.audit import (
     Reviews,
     access,
     erase,
+    partitions,
+    prune,
     schema,
     tables,
 )
@@ -473,6 +477,81 @@ def rights(own: Deployment) -> list[tuple[Any, ...]]:
     """
     with own.as_("postgres") as connection:
         return connection.execute(query).fetchall()
+
+
+def test_no_partition_is_a_way_round(deployed: Deployment) -> None:
+    """Asked by its own name, a partition gives nobody but the operator anything, however its table is granted."""
+    parts = [f"{table.name}_default" for table in partitions.TABLES]
+    parts += [
+        partitions.Month.of(datetime.now(tz=timezone.utc)).partition(table) for table in partitions.TABLES
+    ]
+    for login in ("writer", "auditor", "reviewer", "acme"):
+        with deployed.as_(login) as connection:
+            for part in parts:
+                for statement in (
+                    f"SELECT * FROM {part}",
+                    f"SELECT count(*) FROM {part}",
+                    f"INSERT INTO {part} DEFAULT VALUES",
+                    f"DELETE FROM {part}",
+                    f"TRUNCATE {part}",
+                    f"ALTER TABLE {part} DISABLE TRIGGER ALL",
+                    f"DROP TABLE {part}",
+                ):
+                    denied(connection, statement)
+            denied(connection, f"ALTER TABLE entries DETACH PARTITION {parts[0]}")
+    with deployed.as_("postgres") as connection:
+        query = "SELECT DISTINCT relowner::regrole::text, relacl, relrowsecurity FROM pg_class WHERE relname = ANY(%s)"
+        found = connection.execute(
+            f"{query} AND relnamespace = %s::regnamespace", (parts, deployed.schema)
+        ).fetchall()
+    assert found == [(f"{deployed.prefix}_operator", None, True)]
+
+
+def test_partitioning_keeps_rights(own: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The revision that makes tables anew, run by an operator, gives back owners, rights and policies as they were."""
+    monkeypatch.setattr(schema, "has_roles", lambda _: False)  # which refuses to go back
+    schema.downgrade(own.of("operator"), "0008")
+    before = rights(own)
+
+    schema.downgrade(own.of("operator"), "0007")
+    between = [row for row in before if not re.search(r"_(default|y\d{4}m\d\d)$", row[0])]
+    assert rights(own) == between
+    schema.upgrade(own.of("operator"), "0008")
+
+    assert rights(own) == before
+
+
+def test_the_operator_makes_and_drops_months(own: Deployment, undecided: RecordFactory) -> None:
+    """A writer goes on without a month; the operator's prune makes it, for the owner, moves rows, and drops it."""
+    now = datetime.now(tz=timezone.utc)
+    old = partitions.Month.of(now - timedelta(days=400))
+    next_ = partitions.Month(old.number + 1)
+    last = partitions.Month(partitions.Month.of(now).number + partitions.AHEAD)
+    engine = open_engine(parse_url(own.of("operator")))
+    with engine.begin() as connection:
+        assert partitions.drop(connection, last)
+    with AuditStore.open(own.of("writer")) as store:
+        store.append(undecided(0, checked_at=old.begins))
+        store.append(undecided(1, checked_at=old.ends))
+    before = rights(own)
+    with AuditStore.open(own.of("operator")) as store:
+        (kept,) = prune(store, terms={"default": 9999}, by="operator", reason="a look")
+        made = sorted(set(rights(own)) - set(before))
+        (done,) = prune(store, terms={"default": 183}, by="operator", reason="its term is over")
+        assert (kept.records, done.records, done.months) == (
+            0,
+            2,
+            (str(old), str(next_)),
+        )
+    assert {row[0] for row in made} == {
+        month.partition(table) for month in (old, next_, last) for table in partitions.TABLES
+    }
+    assert {row[1:] for row in made} == {(f"{own.prefix}_operator", None)}
+    with engine.begin() as connection:
+        assert not {old, next_} & set(partitions.months(connection))
+    engine.dispose()
+    assert schema.check(own.url) == []
+    assert verify_database(own.url).ok
 
 
 def test_again_changes_nothing(own: Deployment) -> None:

@@ -10,21 +10,24 @@ Rules
 3. Segments and checkpoints stay, so the chain still verifies. Entries of pruned segments go with their evidence.
    Reviews stay, as do policies, texts and engines.
 4. At most ``AT_ONCE`` segments go in one transaction; a larger prune has several entries.
+5. On PostgreSQL a month of which every record goes is dropped as partitions, however many segments it has: an entry a
+   class names them all, in the transaction that drops. What is in those segments and lies elsewhere is deleted.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import sqlalchemy as sa
 
-from railscribe.audit import tables
+from railscribe.audit import partitions, tables
 from railscribe.audit.contents import Row, iso
 from railscribe.audit.holds import holding, take_turn
+from railscribe.audit.partitions import Month
 from railscribe.audit.rows import OPERATIONS, EntryKind, Rows, railscribe_version
 from railscribe.audit.store import AuditStore
 from railscribe.errors import UsageError
@@ -48,6 +51,8 @@ class Pruned:
     """Segments whose term is over and that a hold keeps."""
     prunes: tuple[str, ...]
     """The ids of the entries; none of a dry run."""
+    months: tuple[str, ...] = ()
+    """Those dropped whole, with what other classes had in them (rule 5)."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON would give it."""
@@ -77,12 +82,31 @@ def prune(
     wanted = {name: days for name, days in terms.items() if retention_class in (None, name)}
     wanted.pop(OPERATIONS, None)
     now = datetime.now(tz=timezone.utc)
-    done = []
+    classes = []
     for name, days in sorted(wanted.items()):
         over = now - timedelta(days=days)
         until = over if before is None else min(over, before.astimezone(timezone.utc))
-        done.append(_Class(store, name, days, until, by, reason).run(dry_run=dry_run))
+        classes.append(_Class(store, name, days, until, by, reason))
+    if not dry_run and store.dialect == "postgresql":
+        with store.tending(_PRUNING) as connection:
+            partitions.make(connection, of_default=True)
+    for month in _whole_months(store, classes):
+        _drop(store, classes, month, dry_run=dry_run)
+    done = [each.run(dry_run=dry_run) for each in classes]
+    if not dry_run and any(each.segments for each in done) and store.dialect == "postgresql":
+        with store.tending(_PRUNING) as connection:
+            partitions.analyse(connection)
     return done
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What went so far."""
+
+    ids: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=lambda: [0, 0, 0])
+    """Segments, entries, records."""
+    months: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,35 +117,38 @@ class _Class:
     before: datetime
     by: str
     reason: str
+    tally: _Tally = field(default_factory=_Tally)
 
     def run(self, *, dry_run: bool) -> Pruned:
-        ids: list[str] = []
-        counts = [0, 0, 0]
         while True:
             with self.store.transaction(_PRUNING, write=not dry_run) as connection:
                 if not dry_run:
                     take_turn(connection)
-                free, held = self._over(connection)
+                free, held = self.over(connection)
                 some = free if dry_run else free[:AT_ONCE]
                 if not some:
                     break
-                found = [len(some), *_count(connection, some)]
-                counts = [old + new for old, new in zip(counts, found, strict=True)]
                 if dry_run:
+                    self._count(connection, some)
                     break
-                ids.append(self._prune(connection, some, found))
+                _delete(connection, self.name_on_record(connection, some))
+        tally = self.tally
         return Pruned(
             retention_class=self.name,
             term_days=self.days,
             before=self.before,
-            segments=counts[0],
-            entries=counts[1],
-            records=counts[2],
+            **dict(zip(("segments", "entries", "records"), tally.counts, strict=True)),
             held=held,
-            prunes=tuple(ids),
+            prunes=tuple(tally.ids),
+            months=tuple(tally.months),
         )
 
-    def _over(self, connection: sa.Connection) -> tuple[list[Row], int]:
+    def _count(self, connection: sa.Connection, segments: Sequence[Row]) -> list[int]:
+        found = [len(segments), *_count(connection, segments)]
+        self.tally.counts = [old + new for old, new in zip(self.tally.counts, found, strict=True)]
+        return found
+
+    def over(self, connection: sa.Connection) -> tuple[list[Row], int]:
         """Return the segments that may go, and how many more a hold keeps (rule 1)."""
         segments, entries = tables.segments.c, tables.entries.c
         gone = sa.exists().where(tables.pruned_segments.c.segment_id == segments.id)
@@ -144,7 +171,9 @@ class _Class:
                 free.append(dict(segment))
         return free, held
 
-    def _prune(self, connection: sa.Connection, segments: Sequence[Row], counts: Sequence[int]) -> str:
+    def name_on_record(self, connection: sa.Connection, segments: Sequence[Row]) -> str:
+        """Append the entry that names *segments*, which then may go; return its id (rule 2)."""
+        counts = self._count(connection, segments)
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
         else:
@@ -176,8 +205,59 @@ class _Class:
         own = {tables.prunes: [head], tables.pruned_segments: named, tables.pruned_entries: along}
         rows = Rows(kind=EntryKind.PRUNE, at=at, id=prune_id, shared={}, own=own)
         self.store.insert(connection, rows)
-        _delete(connection, prune_id)
+        self.tally.ids.append(prune_id)
         return prune_id
+
+
+_Going = list[tuple[_Class, list[Row]]]
+"""Of each class the segments that go."""
+
+
+def _whole_months(store: AuditStore, classes: Sequence[_Class]) -> list[Month]:
+    """Return the months that can be dropped (rule 5). That is asked again when they are."""
+    with store.transaction(_PRUNING) as connection:
+        last = max((each.before for each in classes), default=None)
+        made = [month for month in partitions.months(connection, own=True) if last and month.ends <= last]
+        if not made:
+            return []
+        free = [segment["id"] for each in classes for segment in each.over(connection)[0]]
+        return [month for month in made if partitions.is_whole(connection, month, free)]
+
+
+def _drop(store: AuditStore, classes: Sequence[_Class], month: Month, *, dry_run: bool) -> None:
+    with store.transaction(_PRUNING, write=not dry_run) as connection:
+        if not dry_run:
+            take_turn(connection)
+        going = _going(connection, classes, month)
+        if not partitions.is_whole(
+            connection, month, [segment["id"] for _, some in going for segment in some]
+        ):
+            return
+        if dry_run:
+            dropped = True
+        else:
+            ids = [each.name_on_record(connection, segments) for each, segments in going]
+            for prune_id in ids:
+                _delete_keys(connection, prune_id)
+            dropped = partitions.drop(connection, month)
+            for prune_id in ids:
+                _delete(connection, prune_id)
+        for each, _ in going if dropped else ():
+            each.tally.months.append(str(month))
+
+
+def _going(connection: sa.Connection, classes: Sequence[_Class], month: Month) -> _Going:
+    """Return what goes of *month*: the segments that may, and have an entry in it."""
+    entries = tables.entries.c
+    query = sa.select(entries.segment_id).distinct()
+    within = set(
+        connection.execute(query.where(entries.at >= month.begins, entries.at < month.ends)).scalars()
+    )
+    found = [
+        (each, [segment for segment in each.over(connection)[0] if segment["id"] in within])
+        for each in classes
+    ]
+    return [(each, segments) for each, segments in found if segments]
 
 
 def _is_held(connection: sa.Connection, segment_id: str) -> bool:
@@ -225,8 +305,7 @@ def _delete(connection: sa.Connection, prune_id: str) -> None:
     def of(kind: str) -> sa.Select[Any]:
         return sa.select(entries.at, entries.id).where(entries.segment_id.in_(named), entries.kind == kind)
 
-    ids = sa.select(entries.id).where(entries.segment_id.in_(named), entries.kind == _RECORD)
-    connection.execute(sa.delete(tables.subject_keys).where(tables.subject_keys.c.record_id.in_(ids)))
+    _delete_keys(connection, prune_id)
     late = (tables.late_kept, tables.late_traces)
     for table in (tables.contents, *late):
         key = sa.tuple_(table.c.checked_at, table.c.record_id)
@@ -240,6 +319,14 @@ def _delete(connection: sa.Connection, prune_id: str) -> None:
     key = sa.tuple_(records.c.checked_at, records.c.id)
     connection.execute(sa.delete(records).where(key.in_(of(_RECORD))))
     connection.execute(sa.delete(tables.entries).where(entries.segment_id.in_(named)))
+
+
+def _delete_keys(connection: sa.Connection, prune_id: str) -> None:
+    """Delete the keys of single records: while these are there, which is what lets them go."""
+    entries, pruned = tables.entries.c, tables.pruned_segments.c
+    named = sa.select(pruned.segment_id).where(pruned.prune_id == prune_id)
+    ids = sa.select(entries.id).where(entries.segment_id.in_(named), entries.kind == _RECORD)
+    connection.execute(sa.delete(tables.subject_keys).where(tables.subject_keys.c.record_id.in_(ids)))
 
 
 def _is_child(table: sa.Table) -> bool:

@@ -6,8 +6,9 @@ Times are ISO 8601 in UTC, absent values ``None``, text is in its stored form (r
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,7 +38,9 @@ _checks = sa.table(
     *map(sa.column, ("image_use", "finish_reason", "total_ms")),
     *map(sa.column, ("adapter", "decoding", "piece_count", "reasoning")),
 )
-_reviews = sa.table("v_reviews", sa.column("id"), sa.column("reason"))
+_reviews = sa.table(
+    "v_reviews", sa.column("id"), sa.column("checked_at", tables.UtcDateTime()), sa.column("reason")
+)
 _AT_ONCE = 500  # ids in one question: SQLite's limit on parameters is a thousand in old builds
 
 
@@ -57,16 +60,21 @@ def list_records(
         query = query.where(_checks.c.tenant == tables.storable(tenant))
     if since is not None:
         query = query.where(_checks.c.checked_at >= since)
-    rows = [_flat(row) for row in connection.execute(query).mappings()]
-    reviews = _reviews_of(connection, [row["id"] for row in rows])
+    found = connection.execute(query).mappings().all()
+    rows = [_flat(row) for row in found]
+    reviews = _reviews_of(connection, [(row["checked_at"], row["id"]) for row in found])
     return [{**row, "reviews": reviews.get(row["id"], [])} for row in rows]
 
 
-def _reviews_of(connection: sa.Connection, ids: list[str]) -> dict[str, list[str]]:
-    """Return the reasons for review of the records *ids*, by id."""
+def _reviews_of(connection: sa.Connection, keys: list[tuple[datetime, str]]) -> dict[str, list[str]]:
+    """Return the reasons for review of the records at *keys*, by id."""
     reviews: dict[str, list[str]] = {}
-    for start in range(0, len(ids), _AT_ONCE):
-        some = sa.select(_reviews).where(_reviews.c.id.in_(ids[start : start + _AT_ONCE]))
+    for start in range(0, len(keys), _AT_ONCE):
+        times, ids = zip(*keys[start : start + _AT_ONCE], strict=True)
+        # The time spares the months beside; what a view joins is spared them, too, where it is one time.
+        at = _reviews.c.checked_at
+        near = at == times[0] if len(times) == 1 else at.between(min(times), max(times))
+        some = sa.select(_reviews.c.id, _reviews.c.reason).where(_reviews.c.id.in_(ids), near)
         for record_id, reason in connection.execute(some.order_by(_reviews.c.reason)):
             reviews.setdefault(record_id, []).append(reason)
     return reviews
@@ -103,7 +111,24 @@ def find(connection: sa.Connection, beginning: str) -> list[tuple[datetime, str]
         .where(records.id.startswith(beginning, autoescape=True))
         .limit(2)
     )
+    if (near := _time_in(beginning)) is not None:  # with many months, asking one costs a part of asking all
+        around = (records.checked_at >= near - _NEAR, records.checked_at <= near + _NEAR)
+        if found := connection.execute(query.where(*around)).all():
+            return [(row.checked_at, row.id) for row in found]
     return [(row.checked_at, row.id) for row in connection.execute(query)]
+
+
+_NEAR = timedelta(days=1)
+
+
+def _time_in(record_id: str) -> datetime | None:
+    """Return about when a record was checked whose whole id this is, as ``recording.new_id`` makes it."""
+    try:
+        value = uuid.UUID(record_id)
+        time = datetime.fromtimestamp((value.int >> 80) / 1000, tz=timezone.utc)
+        return time if str(value) == record_id and value.version == 7 and 1970 < time.year < 9999 else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def whose(connection: sa.Connection, key: tuple[datetime, str]) -> tuple[Identity, str]:
@@ -159,7 +184,7 @@ def whole(connection: sa.Connection, key: tuple[datetime, str], find_key: FindKe
         "requested": {"categories": record["categories_requested"], "trace": record["trace_requested"]},
         "trace_received": record["trace_received"],
         "reasoning": next((note["name"] for note in notes if note["kind"] == "reasoning"), "off"),
-        "reviews": _reviews_of(connection, [key[1]]).get(key[1], []),
+        "reviews": _reviews_of(connection, [key]).get(key[1], []),
         "review_decisions": [
             _review_decision(review) for review in _children(connection, tables.reviews, key)
         ],

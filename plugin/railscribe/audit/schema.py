@@ -18,7 +18,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.util.exc import CommandError
 
-from railscribe.audit import tables
+from railscribe.audit import partitions, tables
 from railscribe.audit.access import act_as_owner, is_set_up
 from railscribe.audit.database import open_engine, parse_url, place, reading, translated, writing
 from railscribe.audit.revision import UPGRADE_DATABASE, refuse_newer, revision_of
@@ -88,8 +88,7 @@ def check(url: str) -> list[str]:
             connection,
             opts={
                 "version_table": tables.VERSION_TABLE,
-                # The database may be shared: only what bears our names is ours to judge.
-                "include_name": lambda name, kind, _: kind != "table" or name in tables.metadata.tables,
+                "include_name": _is_ours(connection),
             },
         )
         differences = [_in_words(difference) for difference in compare_metadata(context, tables.metadata)]
@@ -125,6 +124,9 @@ def _migrate(url: str, revision: str, migrate: Callable[[Config, str], None], *,
             config = alembic_config()
             config.attributes["connection"] = connection
             migrate(config, revision)
+            at_head = create and revision_of(connection) == tables.HEAD
+            if at_head and partitions.make(connection, of_default=True):
+                partitions.analyse(connection)
     except CommandError as error:
         raise AuditError(f"Migrating {place(parsed)} to {revision}: {error}.") from error
     finally:
@@ -142,6 +144,23 @@ def _reading(url: str) -> Iterator[sa.Connection]:
         engine.dispose()
 
 
+def _is_ours(connection: sa.Connection) -> Callable[[str | None, str, Any], bool]:
+    """Return what says by name which findings are ours to judge: the database may be shared."""
+    copies: set[str | None] = set()
+    if connection.dialect.name == "postgresql":
+        # A key that points at a partitioned table is listed once more for each of its partitions.
+        query = """SELECT k.conname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+            WHERE k.contype = 'f' AND k.conparentid <> 0 AND NOT c.relispartition AND pg_table_is_visible(c.oid)"""
+        copies = set(connection.execute(sa.text(query)).scalars())
+
+    def is_ours(name: str | None, kind: str, _: Any) -> bool:
+        if kind == "foreign_key_constraint":
+            return name not in copies
+        return kind != "table" or name in tables.metadata.tables
+
+    return is_ours
+
+
 def _missing(connection: sa.Connection) -> list[str]:
     """Return the views and triggers that should be there and are not; Alembic compares neither."""
     on_sqlite = connection.dialect.name == "sqlite"
@@ -153,10 +172,25 @@ def _missing(connection: sa.Connection) -> list[str]:
     query = (
         "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')"
         if on_sqlite
-        else "SELECT tgname FROM pg_trigger WHERE tgenabled <> 'D' AND pg_table_is_visible(tgrelid)"
+        else "SELECT t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE t.tgenabled <> 'D'"
+        " AND NOT c.relispartition AND pg_table_is_visible(c.oid)"
         " UNION SELECT viewname FROM pg_views WHERE schemaname = current_schema()"
     )
-    return sorted(expected - set(connection.execute(sa.text(query)).scalars()))
+    found = set(connection.execute(sa.text(query)).scalars())
+    return [*sorted(expected - found), *([] if on_sqlite else _missing_on_partitions(connection))]
+
+
+def _missing_on_partitions(connection: sa.Connection) -> list[str]:
+    """Return the triggers that a table has and a partition of it has not, or not switched on."""
+    query = """
+        SELECT format('%s on %s', t.tgname, i.inhrelid::regclass) AS missing
+        FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_inherits i ON i.inhparent = c.oid
+        WHERE c.relkind = 'p' AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND pg_table_is_visible(c.oid)
+        AND c.relnamespace = current_schema()::regnamespace AND starts_with(t.tgname, c.relname || '_')
+        AND NOT EXISTS (SELECT FROM pg_trigger p
+                        WHERE p.tgrelid = i.inhrelid AND p.tgname = t.tgname AND p.tgenabled <> 'D')
+        ORDER BY 1"""
+    return list(connection.execute(sa.text(query)).scalars())
 
 
 def _in_words(difference: Any) -> str:

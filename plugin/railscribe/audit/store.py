@@ -37,6 +37,7 @@ from railscribe.audit.database import open_engine, parse_url, reading, translate
 from railscribe.audit.keeper import Keeper
 from railscribe.audit.keeping import Keeping, find_key
 from railscribe.audit.ledger import Ledger
+from railscribe.audit.partitions import are_due, make_ahead
 from railscribe.audit.reading import find, latest_probes, list_records, whole, whose
 from railscribe.audit.revision import require_head
 from railscribe.audit.rows import Rows, late_rows, probe_rows, rows_of
@@ -117,6 +118,9 @@ class AuditStore:
         try:
             with translated(parsed, "Opening the store"), reading(engine).begin() as connection:
                 require_head(connection, parsed)
+                months_are_due = are_due(connection)
+            if months_are_due:
+                make_ahead(engine, parsed)
         except BaseException:
             engine.dispose()
             raise
@@ -407,6 +411,16 @@ class AuditStore:
             AuditError: the database could not be read.
         """
         return list(differences(self._summing))
+
+    @contextmanager
+    def tending(self, doing: str) -> Iterator[sa.Connection]:
+        """Give this package's other modules a transaction for what is no evidence, committed at its end.
+
+        Raises:
+            AuditError: about *doing*, where the database failed.
+        """
+        with self._ledger.tending(doing) as connection:
+            yield connection
 
     @contextmanager
     def _summing(self, *, write: bool = False) -> Iterator[sa.Connection]:

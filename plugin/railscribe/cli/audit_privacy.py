@@ -112,6 +112,7 @@ def prune_(
         typer.echo(
             f"{each.retention_class} ({each.term_days} days): {'would prune' if dry_run else 'pruned'} "
             f"{each.records} records in {each.segments} segments; {each.held} segments are held"
+            + (f"; months dropped whole: {', '.join(each.months)}" if each.months else "")
         )
     if left:
         typer.echo(left)
