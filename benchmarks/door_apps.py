@@ -425,6 +425,11 @@ NEMO = (
         direction=Direction.OUTPUT,
     ),
     Door(
+        name="1.0: the answer's reasoning, engine: railscribe behind NeMo's own flow",
+        try_it=goes_out(lambda word: MainModel(thinks=word), **_OF_A_MODEL),
+        direction=Direction.OUTPUT,
+    ),
+    Door(
         name="2.x: the user's message",
         try_it=comes_in(lambda word: [user(word)], version="2.x"),
         direction=Direction.INPUT,
