@@ -1,9 +1,10 @@
 """How long the event loop is held up while fifty conversations run: without rails, with NeMo's own, with ours.
 
-    python benchmarks/rail_stalls.py                    # a scripted engine, half a minute
+    python benchmarks/rail_stalls.py                    # a scripted engine, a minute and a half
     python benchmarks/rail_stalls.py --embedded         # the embedded guard, which takes a while to start
 
-A heartbeat sleeps a millisecond and notes how late it wakes. NeMo runs its flows on the loop, so it holds it up on its
+A heartbeat sleeps a millisecond and notes how late it wakes. Each conversation takes a turn every two seconds: 25
+turns and 50 checks a second, which NeMo can just do. NeMo runs its flows on the loop, so it holds it up on its
 own: the line *none* is what its app without rails does under the same load. The line *ours alone* has the same checks,
 durable, asked of the rails without NeMo around them: what is late there is ours, but for what the machine does to the
 line *nothing*, where as many clients only sleep.
@@ -13,9 +14,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import itertools
 import json
 import logging
+import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -60,33 +63,45 @@ async def beat(late_ms: list[float]) -> None:
         late_ms.append((time.perf_counter() - began - BEAT_S) * 1000)
 
 
-async def watch(turn: Turn, clients: int, seconds: float) -> dict[str, Any]:
-    """Return how late the heartbeat was while each of *clients* took turn after turn for *seconds*."""
+async def watch(turn: Turn, clients: int, *, seconds: float, pace_s: float) -> tuple[int, list[float]]:
+    """Return how many turns *clients* took, one each every *pace_s* for *seconds*, and how late the heartbeat was."""
     await asyncio.gather(*(turn() for _ in range(min(clients, 8))))  # what is made once is made here
+    gc.collect()
+    gc.freeze()  # as servers do: a collection of NeMo's modules and flows takes longer than anything here
     late_ms: list[float] = []
     turns = 0
     heart = asyncio.create_task(beat(late_ms))
-    until = time.perf_counter() + seconds
+    begins = time.perf_counter()
 
-    async def client() -> None:
+    async def client(number: int) -> None:
         nonlocal turns
-        while time.perf_counter() < until:
+        next_s = begins + pace_s * number / clients
+        while next_s < begins + seconds:
+            await asyncio.sleep(next_s - time.perf_counter())
             await turn()
             turns += 1
+            next_s = max(next_s + pace_s, time.perf_counter())
 
-    await asyncio.gather(*(client() for _ in range(clients)))
+    await asyncio.gather(*map(client, range(clients)))
     heart.cancel()
-    late_ms.sort()
+    gc.unfreeze()
+    return turns, late_ms
+
+
+def summary(rounds: list[tuple[int, list[float]]]) -> dict[str, Any]:
+    """Return what *rounds* add up to."""
+    late_ms = sorted(late for _, lates in rounds for late in lates)
 
     def percentile(share: float) -> float:
         return round(late_ms[min(len(late_ms) - 1, int(share * len(late_ms)))], 2)
 
     return {
-        "turns": turns,
+        "turns": sum(turns for turns, _ in rounds),
         "beats": len(late_ms),
         "p50_ms": percentile(0.5),
         "p99_ms": percentile(0.99),
         "worst_ms": round(late_ms[-1], 2),
+        "worst_of_a_round_ms": round(statistics.median(max(lates) for _, lates in rounds), 2),
     }
 
 
@@ -131,22 +146,27 @@ def guards(asked: argparse.Namespace) -> Iterator[Callable[[], StandingGuard]]:
 
 
 async def main(asked: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure and print all lines, and return the rows."""
-    rows: list[dict[str, Any]] = []
+    """Measure all lines in turns, print them, and return the rows."""
     with guards(asked) as new:
-        measured: list[tuple[str, str, Callable[[], Turn]]] = []
-        for version in asked.versions:
-            for kind in KINDS:
-                measured.append((version, kind, partial(_talks_with, kind, version, asked.delay / 1000, new)))
-        measured.append(("-", "nothing", lambda: partial(asyncio.sleep, asked.delay / 1000)))
-        measured.append(("-", "ours alone", lambda: checks(attach(build("none", "1.0"), new()))))
-        for version, kind, make in measured:
-            of = {"colang": version, "rails": kind, "engine": "embedded" if asked.embedded else "scripted"}
-            row = of | await watch(make(), asked.clients, asked.seconds)
-            if not rows:
-                print(markdown_heading(row))
-            print(markdown_row(row), flush=True)
-            rows.append(row)
+        lines = {
+            (version, kind): _talks_with(kind, version, asked.delay / 1000, new)
+            for version in asked.versions
+            for kind in KINDS
+        }
+        lines["-", "nothing"] = partial(asyncio.sleep, asked.delay / 1000)
+        lines["-", "ours alone"] = checks(attach(build("none", "1.0"), new()))
+        rounds: dict[tuple[str, str], list[tuple[int, list[float]]]] = {line: [] for line in lines}
+        for _ in range(asked.rounds):
+            for line, turn in lines.items():
+                rounds[line].append(
+                    await watch(turn, asked.clients, seconds=asked.seconds, pace_s=asked.pace)
+                )
+    engine = "embedded" if asked.embedded else "scripted"
+    rows = [
+        {"colang": version, "rails": kind, "engine": engine, **summary(rounds[version, kind])}
+        for version, kind in lines
+    ]
+    print(markdown_heading(rows[0]), *map(markdown_row, rows), sep="\n")
     return rows
 
 
@@ -161,7 +181,11 @@ def parser() -> argparse.ArgumentParser:
     of.add_argument("--embedded", action="store_true", help="judge with the embedded guard")
     of.add_argument("--versions", nargs="+", choices=VERSIONS, default=list(VERSIONS))
     of.add_argument("--clients", type=int, default=50)
-    of.add_argument("--seconds", type=float, default=4.0, help="for one line")
+    of.add_argument(
+        "--pace", type=float, default=2.0, help="seconds from one turn of a client to its next; 0: none"
+    )
+    of.add_argument("--seconds", type=float, default=2.0, help="for one line in one round")
+    of.add_argument("--rounds", type=int, default=4)
     of.add_argument("--delay", type=float, default=20.0, help="of the scripted models, in ms")
     of.add_argument("--folder", type=Path, help="for the database, on the disk to be measured")
     of.add_argument("--json", type=Path, help="write the rows here")
