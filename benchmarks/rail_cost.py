@@ -31,7 +31,16 @@ from typing import Any
 
 from databases import sqlite
 from nemoguardrails import LLMRails
-from scripted_rails import ANSWER, VERSIONS, Conversation, build, open_guard, scripted_engine
+from scripted_rails import (
+    ANSWER,
+    VERSIONS,
+    Conversation,
+    build,
+    markdown_heading,
+    markdown_row,
+    open_guard,
+    scripted_engine,
+)
 
 SIDES = ("host", "ours")
 
@@ -143,18 +152,6 @@ def cells(asked: argparse.Namespace) -> Iterator[Cell]:
                     yield Cell(version=version, delay_ms=delay_ms, turns=turns, clients=clients)
 
 
-def markdown(row: dict[str, Any]) -> str:
-    """Return one line of the table."""
-    return "| " + " | ".join(f"{value}" for value in row.values()) + " |"
-
-
-def heading(row: dict[str, Any]) -> str:
-    """Return the table's head."""
-    return "\n".join(
-        ["| " + " | ".join(name.replace("_", " ") for name in row) + " |", "|---" * len(row) + "|"]
-    )
-
-
 async def main(asked: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure and print all cells, and return the rows."""
     rows: list[dict[str, Any]] = []
@@ -174,27 +171,28 @@ async def main(asked: argparse.Namespace) -> list[dict[str, Any]]:
                 }
             row = await measure(cell, apps[key], asked.seconds, asked.pairs)
             if not rows:
-                print(heading(row))
-            print(markdown(row), flush=True)
+                print(markdown_heading(row))
+            print(markdown_row(row), flush=True)
             rows.append(row)
     return rows
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    of = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    of.add_argument("--versions", nargs="+", choices=VERSIONS, default=list(VERSIONS))
+    of.add_argument("--delays", nargs="+", type=float, default=[0.0, 20.0], help="of the safety model, in ms")
+    of.add_argument("--turns", nargs="+", type=int, default=[1, 20])
+    of.add_argument("--clients", nargs="+", type=int, default=[1, 50])
+    of.add_argument("--seconds", type=float, default=5.0, help="for one cell, at least")
+    of.add_argument("--pairs", type=int, default=2, help="of samples in one cell, at least")
+    of.add_argument("--folder", type=Path, help="for the database, on the disk to be measured")
+    of.add_argument("--json", type=Path, help="write the rows here")
+    return of
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--versions", nargs="+", choices=VERSIONS, default=list(VERSIONS))
-    parser.add_argument(
-        "--delays", nargs="+", type=float, default=[0.0, 20.0], help="of the safety model, in ms"
-    )
-    parser.add_argument("--turns", nargs="+", type=int, default=[1, 20])
-    parser.add_argument("--clients", nargs="+", type=int, default=[1, 50])
-    parser.add_argument("--seconds", type=float, default=5.0, help="for one cell, at least")
-    parser.add_argument("--pairs", type=int, default=2, help="of samples in one cell, at least")
-    parser.add_argument("--folder", type=Path, help="for the database, on the disk to be measured")
-    parser.add_argument("--json", type=Path, help="write the rows here")
-    given = parser.parse_args()
+    given = parser().parse_args()
     logging.getLogger("nemoguardrails").setLevel(logging.ERROR)
     print(f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC\n")
     result = asyncio.run(main(given))

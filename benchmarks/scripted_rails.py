@@ -16,7 +16,7 @@ import asyncio
 import copy
 import tempfile
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from railscribe.values import Request
 
 VERSIONS = ("1.0", "2.x")
 KINDS = ("none", "host", "ours")
-"""No rails, NeMo's own content safety, ours."""
+"""No rails, NeMo's own content safety, ours. A fourth, *model*, is ours behind NeMo's own (``engine: railscribe``)."""
 
 ANSWER = (
     "Our savings account pays two per cent a year, and you may take your money out whenever you like. "
@@ -50,7 +50,10 @@ models: {models}
 passthrough: true
 {rest}
 """
-_HOSTS_MODELS = "[{type: content_safety, engine: scripted_safety, model: scripted}]"
+_MODELS = {
+    "host": "[{type: content_safety, engine: scripted_safety, model: scripted}]",
+    "model": "[{type: content_safety, engine: railscribe, model: default}]",
+}
 _HOSTS_PROMPTS = """\
 prompts:
   - task: content_safety_check_input $model=content_safety
@@ -184,9 +187,12 @@ def build(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NeMo trips over deprecated fields of its own
             app = LLMRails(RailsConfig.from_path(name), llm=main or MainModel())
+    models = app.runtime.registered_action_params.get("llms", {}).values()
     if guard is not None:
-        rails_of(app, guard)
-    for model in app.runtime.registered_action_params.get("llms", {}).values():
+        rails = rails_of(app, guard)
+        for model in models:
+            model.rails = rails
+    for model in models:
         model.delay_s = delay_s
     return app
 
@@ -200,27 +206,27 @@ def _write(folder: Path, kind: str, version: str, guard: StandingGuard | None, r
     is_first = version == "1.0"
     yaml = "" if is_first else 'colang_version: "2.x"'
     lines = [rest]
-    if kind == "host":
+    if kind in _MODELS:
         lines.append(_HOSTS_PROMPTS)
-    if kind == "ours":
-        assert guard is not None
+    if guard is not None:
         lines.append(f'import_paths: ["{rails_path()}"]')
         lines.append(
             "custom_data: {railscribe: {engine: openai_compatible, base_url: 'http://127.0.0.1:9/v1', model: none, "
             f"database_url: '{guard.settings.database_url}'}}}}"
         )
     if is_first and kind != "none":
-        checks = _FLOWS[kind]
+        checks = _FLOWS["ours" if kind == "ours" else "host"]
         lines.append(f"rails:\n  input:\n    flows: ['{checks[0]}']\n  output:\n    flows: ['{checks[1]}']")
-    models = _HOSTS_MODELS if kind == "host" else "[]"
+    models = _MODELS.get(kind, "[]")
     (folder / "config.yml").write_text(
         _YAML.format(version=yaml, models=models, rest="\n".join(lines)), encoding="utf-8"
     )
     if not is_first:
         imports = "" if kind == "none" else "import guardrails\n"
-        if kind == "host":
+        if kind in _MODELS:
             imports += "import nemoguardrails.library.content_safety\n"
-        rails = "" if kind == "none" else _COLANG_2_RAILS.format(*_COLANG_2_FLOWS[kind])
+        flows = _COLANG_2_FLOWS["ours" if kind == "ours" else "host"]
+        rails = "" if kind == "none" else _COLANG_2_RAILS.format(*flows)
         (folder / "main.co").write_text(_COLANG_2.format(imports=imports, rails=rails), encoding="utf-8")
 
 
@@ -259,3 +265,13 @@ class Conversation:
         return "\n".join(
             event["final_script"] for event in events if event["type"] == "UtteranceBotActionFinished"
         )
+
+
+def markdown_row(row: Mapping[str, Any]) -> str:
+    """Return *row* as a line of a table."""
+    return f"| {' | '.join(map(str, row.values()))} |"
+
+
+def markdown_heading(row: Mapping[str, Any]) -> str:
+    """Return the head of a table whose rows are like *row*."""
+    return f"| {' | '.join(name.replace('_', ' ') for name in row)} |\n{'|---' * len(row)}|"

@@ -65,8 +65,16 @@ class PolicyCategory:
     refusals: ByLanguage = ()
 
 
+class _SaidOnce:
+    """What a policy keeps of itself: it never changes, and every check asks for it. No fields, so it is not said."""
+
+    __slots__ = ("_canonical", "_digest")
+    _canonical: str
+    _digest: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(_SaidOnce):
     """A policy, checked. Its tuples are in document order."""
 
     name: str
@@ -114,14 +122,24 @@ class Policy:
 
     def canonical(self) -> str:
         """Return the document as canonical JSON (rule 5)."""
-        said = _said(asdict(self), _ADDED)
-        said["categories"] = [_said(category, _ADDED_TO_CATEGORIES) for category in said["categories"]]
-        return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        try:
+            return self._canonical
+        except AttributeError:
+            said = _said(asdict(self), _ADDED)
+            said["categories"] = [_said(category, _ADDED_TO_CATEGORIES) for category in said["categories"]]
+            text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+            object.__setattr__(self, "_canonical", text)
+            return text
 
     @property
     def digest(self) -> str:
         """SHA-256 of :meth:`canonical`, hex."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()
+        try:
+            return self._digest
+        except AttributeError:
+            digest = hashlib.sha256(self.canonical().encode()).hexdigest()
+            object.__setattr__(self, "_digest", digest)
+            return digest
 
     def sides(self, direction: Direction) -> tuple[Side, ...]:
         """Return the sides a rail in *direction* decides on."""

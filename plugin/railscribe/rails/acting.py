@@ -18,6 +18,7 @@ from importlib.metadata import version
 from typing import Any
 
 from nemoguardrails.actions import action
+from nemoguardrails.actions.actions import ActionResult
 from nemoguardrails.actions.rail_outcome import RailOutcome
 
 from railscribe.errors import NotRecordedError, RailscribeError
@@ -56,9 +57,9 @@ class Rails:
         events: Events | None = None,
         policy: str | None = None,
         **_: object,
-    ) -> RailOutcome:
+    ) -> RailOutcome | ActionResult:
         """Judge the user's turn."""
-        return await self.judge(Direction.INPUT, context or {}, events, policy)
+        return _told_to_flow(await self.judge(Direction.INPUT, context or {}, events, policy), events)
 
     @action(name="railscribe_check_output", is_system_action=True)  # type: ignore[untyped-decorator]
     async def check_output(
@@ -67,12 +68,12 @@ class Rails:
         events: Events | None = None,
         policy: str | None = None,
         **_: object,
-    ) -> RailOutcome:
+    ) -> RailOutcome | ActionResult:
         """Judge the bot's message, and what it thought; both are refused together."""
         outcome = await self.judge(Direction.OUTPUT, context or {}, events, policy)
         if outcome.is_blocked:
             withhold_reasoning(events)
-        return outcome
+        return _told_to_flow(outcome, events)
 
     @action(name="railscribe_check_retrieval", is_system_action=True)  # type: ignore[untyped-decorator]
     async def check_retrieval(
@@ -101,13 +102,13 @@ class Rails:
         policy: str | None = None,
         tool_calls: object = None,
         **_: object,
-    ) -> RailOutcome:
+    ) -> RailOutcome | ActionResult:
         """Judge the calls that the model wants to make, together."""
         calls = tool_calls if tool_calls is not None else _held(context, "tool_calls")
         outcome = await self.judge(Direction.TOOL_OUTPUT, context or {}, events or (), policy, calls)
         if outcome.is_blocked:
             withhold_reasoning(events)
-        return outcome
+        return _told_to_flow(outcome, events)
 
     @action(name="railscribe_check_tool_input", is_system_action=True)  # type: ignore[untyped-decorator]
     async def check_tool_input(
@@ -117,10 +118,11 @@ class Rails:
         policy: str | None = None,
         tool_message: object = None,
         **_: object,
-    ) -> RailOutcome:
+    ) -> RailOutcome | ActionResult:
         """Judge what a tool answered."""
         message = tool_message if tool_message is not None else _held(context, "tool_message")
-        return await self.judge(Direction.TOOL_INPUT, context or {}, events or (), policy, message)
+        outcome = await self.judge(Direction.TOOL_INPUT, context or {}, events or (), policy, message)
+        return _told_to_flow(outcome, events)
 
     async def judge(
         self,
@@ -170,8 +172,10 @@ class Rails:
         exchange = Exchange(user="", response=None if direction.to_the_model else "")
         try:
             turns = host_turns(direction, context, events, given)
-            # Decoding a picture takes its time.
-            exchange, unread = await asyncio.to_thread(read_exchange, turns, self.guard.settings)
+            if turns.are_plain:
+                exchange, unread = read_exchange(turns, self.guard.settings)
+            else:  # decoding a picture takes its time
+                exchange, unread = await asyncio.to_thread(read_exchange, turns, self.guard.settings)
             problem = refused_for or unread
             policy = await self.guard.policy_for(self.configuration.reference(name), identity)
         except asyncio.CancelledError:
@@ -224,6 +228,15 @@ class Rails:
         # A stream carries the input rail's refusal past the output rail, where it would be judged once more.
         policies = (self.guard.policy, *tuple(self.guard.policies.seen.values()))
         return isinstance(bot_message, str) and any(bot_message in refusals_of(policy) for policy in policies)
+
+
+def _told_to_flow(outcome: RailOutcome, events: Events | None) -> RailOutcome | ActionResult:
+    """Return *outcome* as the flow takes it; in Colang 1.0 with what else the flow would have to set (flows.v1.co)."""
+    if not events or not isinstance(events[-1], Mapping):
+        return outcome
+    return ActionResult(
+        return_value=outcome, context_updates={"policy": None, "railscribe_verdict": outcome.metadata}
+    )
 
 
 def _held(context: object, name: str) -> object:

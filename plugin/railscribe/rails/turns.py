@@ -35,6 +35,11 @@ class HostTurns:
     user: tuple[object, ...]
     bot: tuple[object, ...] | None
 
+    @property
+    def are_plain(self) -> bool:
+        """Whether all of it is text, which takes no time to read."""
+        return all(part is None or isinstance(part, str) for part in (*self.user, *(self.bot or ())))
+
 
 def host_turns(
     direction: Direction, context: Mapping[str, Any], events: Events | None, given: object = None
