@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nemoguardrails.actions.actions import ActionResult
 
 from railscribe import Identity, use_identity
 from railscribe.audit import AuditStore
@@ -79,9 +80,14 @@ CONTENTS: dict[str, tuple[Any, str | None]] = {
 
 
 def action_of(app: Host, direction: Direction) -> Callable[..., Any]:
-    actions = app.app.runtime.action_dispatcher.registered_actions
-    action: Callable[..., Any] = actions[f"railscribe_check_{direction.value}"]
-    return action
+    """Return the rail's action, whose outcome stands in what else a flow of 1.0 is told."""
+    action = app.app.runtime.action_dispatcher.registered_actions[f"railscribe_check_{direction.value}"]
+
+    async def outcome_of(**arguments: Any) -> Any:
+        told = await action(**arguments)
+        return told.return_value if isinstance(told, ActionResult) else told
+
+    return outcome_of
 
 
 def arguments_for(direction: Direction, content: Any) -> dict[str, Any]:

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 def rows_of(script: str, folder: Path, *arguments: str) -> list[dict[str, Any]]:
     """Run *script* of the benchmarks and return what it wrote."""
     report = folder / "report.json"
-    command = [sys.executable, "-W", "ignore", f"benchmarks/{script}", "--folder", folder, "--json", report]
+    command = [sys.executable, "-W", "ignore", f"benchmarks/{script}", "--folder", str(folder)]
+    command += ["--json", str(report)]
 
     ended = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240)
 
