@@ -2,6 +2,7 @@
 
     python benchmarks/rail_cost.py                          # all cells, about three minutes
     python benchmarks/rail_cost.py --versions 1.0 --turns 1 --clients 1 --delays 0 --seconds 20
+    python benchmarks/rail_cost.py --side model             # our engine behind NeMo's own flows
     python benchmarks/rail_cost.py --json cost.json
 
 What is compared stands in ``scripted_rails.py``. The two sides take turns in one process, and the ratio is the median
@@ -18,31 +19,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
-import logging
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from databases import sqlite
 from nemoguardrails import LLMRails
-from scripted_rails import (
-    ANSWER,
-    VERSIONS,
-    Conversation,
-    build,
-    markdown_heading,
-    markdown_row,
-    open_guard,
-    scripted_engine,
-)
+from rail_tables import Row, run, show
+from scripted_rails import ANSWER, VERSIONS, Conversation, build, open_guard, scripted_engine
 
-SIDES = ("host", "ours")
+SIDES = ("ours", "model")
+"""Our rails, and our engine as the model behind NeMo's own (``engine: railscribe``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +64,7 @@ class Sampler:
     def __init__(self, cell: Cell, apps: dict[str, LLMRails]) -> None:
         self._cell = cell
         self._apps = apps
+        self._sides = tuple(apps)
         self._before: dict[str, Conversation] = {}
         self._number = 0
 
@@ -83,19 +74,19 @@ class Sampler:
 
     async def prepare(self) -> None:
         """Warm up, and have the turns that come before the measured one."""
-        for side in SIDES:
+        for side in self._sides:
             await at_once([self._new(side) for _ in range(min(self._cell.clients, 4))])
         if self._cell.turns > 1 and self._cell.clients > 1:
-            for side in SIDES:
+            for side in self._sides:
                 self._before[side] = self._new(side)
                 for _ in range(self._cell.turns - 1):
                     await say(self._before[side])
 
     async def pair(self, *, ours_first: bool) -> dict[str, float]:
         """Return the milliseconds of one sample of each side."""
-        order = SIDES[::-1] if ours_first else SIDES
+        order = self._sides[::-1] if ours_first else self._sides
         cell = self._cell
-        ms = dict.fromkeys(SIDES, 0.0)
+        ms = dict.fromkeys(self._sides, 0.0)
         if cell.clients == 1:
             talks = {side: self._new(side) for side in order}
             for number in range(cell.turns):
@@ -121,7 +112,7 @@ def _forget(app: LLMRails) -> None:
         del cache[key]
 
 
-async def measure(cell: Cell, apps: dict[str, LLMRails], seconds: float, pairs: int) -> dict[str, Any]:
+async def measure(cell: Cell, apps: dict[str, LLMRails], seconds: float, pairs: int) -> Row:
     """Return the row of *cell*: as many pairs of samples as fit into *seconds*, *pairs* at least."""
     sampler = Sampler(cell, apps)
     await sampler.prepare()
@@ -130,16 +121,17 @@ async def measure(cell: Cell, apps: dict[str, LLMRails], seconds: float, pairs: 
     until = time.perf_counter() + seconds
     while len(samples) < pairs or time.perf_counter() < until:
         samples.append(await sampler.pair(ours_first=bool(len(samples) % 2)))
-    each = {side: statistics.median(sample[side] for sample in samples) for side in SIDES}
+    host, ours = apps
+    each = {side: statistics.median(sample[side] for sample in samples) for side in apps}
     return {
         "colang": cell.version,
         "delay_ms": cell.delay_ms,
         "turns": cell.turns,
         "clients": cell.clients,
         "pairs": len(samples),
-        "host_ms": round(each["host"], 1),
-        "ours_ms": round(each["ours"], 1),
-        "ratio": round(statistics.median(sample["ours"] / sample["host"] for sample in samples), 3),
+        "host_ms": round(each[host], 1),
+        f"{ours}_ms": round(each[ours], 1),
+        "ratio": round(statistics.median(sample[ours] / sample[host] for sample in samples), 3),
     }
 
 
@@ -152,9 +144,9 @@ def cells(asked: argparse.Namespace) -> Iterator[Cell]:
                     yield Cell(version=version, delay_ms=delay_ms, turns=turns, clients=clients)
 
 
-async def main(asked: argparse.Namespace) -> list[dict[str, Any]]:
+async def measure_all(asked: argparse.Namespace) -> list[Row]:
     """Measure and print all cells, and return the rows."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     with (
         tempfile.TemporaryDirectory(dir=asked.folder, ignore_cleanup_errors=True) as name,
         sqlite(Path(name)) as new,
@@ -167,13 +159,10 @@ async def main(asked: argparse.Namespace) -> list[dict[str, Any]]:
                 guard = open_guard(new(), scripted_engine(delay_s))
                 apps[key] = {
                     "host": build("host", cell.version, delay_s=delay_s),
-                    "ours": build("ours", cell.version, guard=guard),
+                    asked.side: build(asked.side, cell.version, guard=guard),
                 }
-            row = await measure(cell, apps[key], asked.seconds, asked.pairs)
-            if not rows:
-                print(markdown_heading(row))
-            print(markdown_row(row), flush=True)
-            rows.append(row)
+            rows.append(await measure(cell, apps[key], asked.seconds, asked.pairs))
+            show(rows)
     return rows
 
 
@@ -187,14 +176,9 @@ def parser() -> argparse.ArgumentParser:
     of.add_argument("--seconds", type=float, default=5.0, help="for one cell, at least")
     of.add_argument("--pairs", type=int, default=2, help="of samples in one cell, at least")
     of.add_argument("--folder", type=Path, help="for the database, on the disk to be measured")
-    of.add_argument("--json", type=Path, help="write the rows here")
+    of.add_argument("--side", choices=SIDES, default="ours", help="what is held against NeMo's own")
     return of
 
 
 if __name__ == "__main__":
-    given = parser().parse_args()
-    logging.getLogger("nemoguardrails").setLevel(logging.ERROR)
-    print(f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC\n")
-    result = asyncio.run(main(given))
-    if given.json:
-        given.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    run(parser(), measure_all)

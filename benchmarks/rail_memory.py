@@ -29,8 +29,9 @@ from nemoguardrails import LLMRails
 from nemoguardrails.actions.actions import ActionResult
 from nemoguardrails.actions.rail_outcome import RailOutcome
 from rail_tables import Row, run, show
-from scripted_rails import ANSWER, VERSIONS, Conversation, build, open_guard, rails_of, scripted_engine
+from scripted_rails import ANSWER, VERSIONS, Conversation, build, open_guard, scripted_engine
 
+from railscribe.rails.binding import attach
 from railscribe.values import Direction
 
 RAILS = ("nothing", "ours")
@@ -72,7 +73,7 @@ async def grow(asked: argparse.Namespace) -> Row:
     ):
         guard = open_guard(new(), scripted_engine(0.0))
         app = build("ours", asked.version, guard=guard)
-        rails = rails_of(app, guard)
+        rails = attach(app, guard)
         if asked.of == "nothing":
             for direction in _DIRECTIONS:
                 app.register_action(do_nothing, f"railscribe_check_{direction.value}")

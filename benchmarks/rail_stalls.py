@@ -16,28 +16,25 @@ import argparse
 import asyncio
 import gc
 import itertools
-import json
-import logging
 import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from databases import sqlite
 from nemoguardrails import LLMRails
+from rail_tables import Row, run, show
 from scripted_rails import (
     ANSWER,
+    KINDS,
     VERSIONS,
     Conversation,
     MainModel,
     build,
-    markdown_heading,
-    markdown_row,
     open_guard,
     scripted_engine,
 )
@@ -49,7 +46,6 @@ from railscribe.settings import load_settings
 from railscribe.standing import StandingGuard
 from railscribe.values import Direction
 
-KINDS = ("none", "host", "ours")
 BEAT_S = 0.001
 
 Turn = Callable[[], Awaitable[object]]
@@ -147,7 +143,7 @@ async def guards(asked: argparse.Namespace) -> AsyncIterator[Callable[[], Standi
         await engine.aclose()
 
 
-async def main(asked: argparse.Namespace) -> list[dict[str, Any]]:
+async def measure(asked: argparse.Namespace) -> list[Row]:
     """Measure all lines in turns, print them, and return the rows."""
     async with guards(asked) as new:
         lines = {
@@ -168,7 +164,8 @@ async def main(asked: argparse.Namespace) -> list[dict[str, Any]]:
         {"colang": version, "rails": kind, "engine": engine, **summary(rounds[version, kind])}
         for version, kind in lines
     ]
-    print(markdown_heading(rows[0]), *map(markdown_row, rows), sep="\n")
+    for count in range(1, len(rows) + 1):
+        show(rows[:count])
     return rows
 
 
@@ -190,14 +187,8 @@ def parser() -> argparse.ArgumentParser:
     of.add_argument("--rounds", type=int, default=4)
     of.add_argument("--delay", type=float, default=20.0, help="of the scripted models, in ms")
     of.add_argument("--folder", type=Path, help="for the database, on the disk to be measured")
-    of.add_argument("--json", type=Path, help="write the rows here")
     return of
 
 
 if __name__ == "__main__":
-    given = parser().parse_args()
-    logging.getLogger("nemoguardrails").setLevel(logging.ERROR)
-    print(f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC\n")
-    result = asyncio.run(main(given))
-    if given.json:
-        given.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    run(parser(), measure)

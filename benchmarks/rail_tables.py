@@ -11,16 +11,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from scripted_rails import markdown_heading, markdown_row
-
 Row = dict[str, Any]
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Print the last of *rows*, with the heading above the first."""
+    """Print the last of *rows*, with the head of the table above the first."""
     if len(rows) == 1:
-        print(f"\n{markdown_heading(rows[0])}")
-    print(markdown_row(rows[-1]), flush=True)
+        names = [name.replace("_", " ") for name in rows[0]]
+        print(f"\n| {' | '.join(names)} |\n{'|---' * len(names)}|")
+    print(f"| {' | '.join(map(str, rows[-1].values()))} |", flush=True)
 
 
 def run(

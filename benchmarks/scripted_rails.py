@@ -16,7 +16,7 @@ import asyncio
 import copy
 import tempfile
 import warnings
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from nemoguardrails.types import LLMResponse, LLMResponseChunk
 
 from railscribe.engines import Engine
 from railscribe.rails import rails_path
-from railscribe.rails.acting import Rails
 from railscribe.rails.binding import attach
 from railscribe.settings import Settings, load_settings
 from railscribe.standing import StandingGuard
@@ -190,17 +189,12 @@ def build(
             app = LLMRails(RailsConfig.from_path(name), llm=main or MainModel())
     models = app.runtime.registered_action_params.get("llms", {}).values()
     if guard is not None:
-        rails = rails_of(app, guard)
+        rails = attach(app, guard)  # in place of those that it was built with
         for model in models:
             model.rails = rails
     for model in models:
         model.delay_s = delay_s
     return app
-
-
-def rails_of(app: LLMRails, guard: StandingGuard) -> Rails:
-    """Give *app* the rails of *guard* in place of those it was built with."""
-    return attach(app, guard)
 
 
 def _write(
@@ -270,13 +264,3 @@ class Conversation:
         return "\n".join(
             event["final_script"] for event in events if event["type"] == "UtteranceBotActionFinished"
         )
-
-
-def markdown_row(row: Mapping[str, Any]) -> str:
-    """Return *row* as a line of a table."""
-    return f"| {' | '.join(map(str, row.values()))} |"
-
-
-def markdown_heading(row: Mapping[str, Any]) -> str:
-    """Return the head of a table whose rows are like *row*."""
-    return f"| {' | '.join(name.replace('_', ' ') for name in row)} |\n{'|---' * len(row)}|"
