@@ -21,8 +21,8 @@ import logging
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from scripted_rails import (
     scripted_engine,
 )
 
-from railscribe.engines import open_engine
+from railscribe.engines import Engine, open_engine
 from railscribe.rails.acting import Rails
 from railscribe.rails.binding import attach
 from railscribe.settings import load_settings
@@ -130,24 +130,26 @@ def checks(rails: Rails) -> Turn:
     return turn
 
 
-@contextmanager
-def guards(asked: argparse.Namespace) -> Iterator[Callable[[], StandingGuard]]:
+@asynccontextmanager
+async def guards(asked: argparse.Namespace) -> AsyncIterator[Callable[[], StandingGuard]]:
     """Give what opens a guard on a database of its own, all with one engine."""
     with (
         tempfile.TemporaryDirectory(dir=asked.folder, ignore_cleanup_errors=True) as name,
         sqlite(Path(name)) as new,
     ):
-        engine = (
-            open_engine(load_settings({"engine": "embedded", "database_url": new()}))
-            if asked.embedded
-            else scripted_engine(asked.delay / 1000)
-        )
-        yield lambda: open_guard(new(), engine)
+        engine: Engine
+        if asked.embedded:
+            engine = open_engine(load_settings({"engine": "embedded", "timeout_s": 60}))
+        else:
+            engine = scripted_engine(asked.delay / 1000)
+        # Whatever the embedded guard thinks of the questions, the turns go on.
+        yield lambda: open_guard(new(), engine, rollout="observe" if asked.embedded else "enforce")
+        await engine.aclose()
 
 
 async def main(asked: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure all lines in turns, print them, and return the rows."""
-    with guards(asked) as new:
+    async with guards(asked) as new:
         lines = {
             (version, kind): _talks_with(kind, version, asked.delay / 1000, new)
             for version in asked.versions

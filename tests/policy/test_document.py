@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import pytest
 import yaml
 
 from railscribe.errors import PolicyError
-from railscribe.policy import parse_policy
+from railscribe.policy import Policy, parse_policy
 from railscribe.policy.schema import Document, DocumentCategory
 from railscribe.reasoning import ReasoningFor, ReasoningPlan
 from railscribe.taxonomy import BUILTIN_CATEGORIES, SEXUAL_MINOR, SEXUAL_MINOR_DEFINITION, names_sexual_minor
@@ -39,6 +42,24 @@ def test_minimal_policy_is_the_builtin_taxonomy() -> None:
     assert policy.unlisted_action is Action.BLOCK
     assert policy.sides(Direction.INPUT) == (Side.USER,)
     assert policy.sides(Direction.OUTPUT) == (Side.RESPONSE,)
+
+
+def pickled(policy: Policy) -> Policy:
+    loaded: Policy = pickle.loads(pickle.dumps(policy))  # noqa: S301 - our own
+    return loaded
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
+def test_a_policy_says_itself_once_and_no_other_says_it(copied: Any) -> None:
+    """What is said is kept, a copy says the same, and a changed policy says something else."""
+    policy = parse_policy(MINIMAL)
+    digest = policy.digest
+
+    assert policy.canonical() is policy.canonical()
+    assert copied(policy) == policy
+    assert copied(policy).digest == digest
+    assert replace(policy, version="2").digest != digest
+    assert "_digest" not in policy.canonical()
 
 
 def test_own_categories_follow_the_builtin_ones_that_apply() -> None:

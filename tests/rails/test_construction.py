@@ -218,3 +218,15 @@ def test_2x_rails_are_read_from_the_flows(tmp_path: Path, load_config: Callable[
     configuration = Configuration.of(load_config(tmp_path))
 
     assert sorted(configuration.rails, key=str) == [(Direction.INPUT, None), (Direction.OUTPUT, "default")]
+
+
+@pytest.mark.parametrize("tools", [False, True])
+def test_an_app_without_tools_tries_no_flow_for_them(host: Callable[..., Host], *, tools: bool) -> None:
+    """NeMo tries such a flow at every event, so it is there only where a tool input rail is."""
+    config = CONFIG.replace("FLOW", "railscribe check input").replace("SETTINGS", "{}")
+    if tools:
+        config = config.replace("rails:\n", "rails:\n  tool_input: {flows: [railscribe check tool input]}\n")
+
+    app = host(config)
+
+    assert ("railscribe answer after tool input" in app.app.runtime.flow_configs) is tools

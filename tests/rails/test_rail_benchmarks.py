@@ -15,9 +15,10 @@ def rows_of(script: str, folder: Path, *arguments: str) -> list[dict[str, Any]]:
     """Run *script* of the benchmarks and return what it wrote."""
     report = folder / "report.json"
     command = [sys.executable, "-W", "ignore", f"benchmarks/{script}", "--folder", str(folder)]
-    command += ["--json", str(report)]
 
-    ended = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    ended = subprocess.run(
+        [*command, "--json", str(report), *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     rows: list[dict[str, Any]] = json.loads(report.read_text())

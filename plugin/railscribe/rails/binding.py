@@ -19,6 +19,8 @@ from railscribe.standing import StandingGuard
 
 logger = logging.getLogger(__name__)
 
+_AFTER_TOOLS = "railscribe answer after tool input"
+
 
 def init(app: LLMRails) -> None:
     """Give *app* its rails, with a guard as its ``custom_data: {railscribe: ...}`` and the environment say.
@@ -45,4 +47,7 @@ def attach(app: LLMRails, guard: Guard, configuration: Configuration | None = No
     ):
         app.register_action(each)
     guard_the_unjudged(app, rails)
+    if app.config.colang_version == "1.0" and not app.config.rails.tool_input.flows:
+        # NeMo tries to start each such flow at every event of the conversation, again at each step of it.
+        app.runtime.flow_configs.pop(_AFTER_TOOLS, None)
     return rails
