@@ -176,14 +176,15 @@ def build(
     delay_s: float = 0.0,
     main: MainModel | None = None,
     rest: str = "",
+    streaming: str = "",
 ) -> LLMRails:
     """Return an app of *kind*; NeMo's safety model answers after *delay_s*, ours is the one of *guard*.
 
-    *rest* is more YAML for the configuration.
+    *rest* is more YAML for the configuration, *streaming* what stands under ``rails: output: streaming`` (1.0).
     """
     register_provider("scripted_safety", SafetyModel)
     with tempfile.TemporaryDirectory() as name:
-        _write(Path(name), kind, version, guard, rest)
+        _write(Path(name), kind, version, guard, rest, streaming)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NeMo trips over deprecated fields of its own
             app = LLMRails(RailsConfig.from_path(name), llm=main or MainModel())
@@ -202,7 +203,9 @@ def rails_of(app: LLMRails, guard: StandingGuard) -> Rails:
     return attach(app, guard)
 
 
-def _write(folder: Path, kind: str, version: str, guard: StandingGuard | None, rest: str) -> None:
+def _write(
+    folder: Path, kind: str, version: str, guard: StandingGuard | None, rest: str, streaming: str
+) -> None:
     is_first = version == "1.0"
     yaml = "" if is_first else 'colang_version: "2.x"'
     lines = [rest]
@@ -217,6 +220,8 @@ def _write(folder: Path, kind: str, version: str, guard: StandingGuard | None, r
     if is_first and kind != "none":
         checks = _FLOWS["ours" if kind == "ours" else "host"]
         lines.append(f"rails:\n  input:\n    flows: ['{checks[0]}']\n  output:\n    flows: ['{checks[1]}']")
+        if streaming:
+            lines.append(f"    streaming: {streaming}")
     models = _MODELS.get(kind, "[]")
     (folder / "config.yml").write_text(
         _YAML.format(version=yaml, models=models, rest="\n".join(lines)), encoding="utf-8"
