@@ -17,10 +17,9 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from databases import sqlite
 from nemoguardrails import LLMRails
@@ -96,9 +95,9 @@ def _wraps(source: Open, guard: StandingGuard) -> Open:
     return opened
 
 
-async def _texts(model: MainModel) -> Any:
+async def _texts(model: MainModel) -> AsyncIterator[str]:
     async for chunk in model.stream_async(QUESTION):
-        yield chunk.delta_content
+        yield chunk.delta_content or ""
 
 
 async def read(way: Way, expected: str) -> tuple[float, float]:
