@@ -1,4 +1,4 @@
-"""`benchmarks/rail_memory.py` in short: both sides run, every check of ours is recorded, and the difference is told."""
+"""`benchmarks/rail_memory.py` in short: both sides run, each check of ours is recorded, and the difference is told."""
 
 from __future__ import annotations
 
