@@ -8,7 +8,8 @@ time. The ways take turns, and what a way adds is the median of its differences 
 
 1.0: NeMo's windows, its own content safety against ours; *first shown* is its default, which shows a window before it
 is checked. 2.x and plain streams: our wrapper (``GuardedStream``) around NeMo's app or the bare model; NeMo has no
-output rail for streams of 2.x. The rails of 1.0 check the question as well, the wrapper the answer alone.
+output rail for streams of 2.x. LangChain: ``GuardRunnable().wrap`` around a chat model. The rails of 1.0 and that of
+LangChain check the question as well, the wrapper the answer alone.
 """
 
 from __future__ import annotations
@@ -20,14 +21,20 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from databases import sqlite
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
 from nemoguardrails import LLMRails
 from rail_tables import Row, run, show
 from scripted_rails import MainModel, build, open_guard, scripted_engine
 
+from railscribe.langchain import GuardRunnable
 from railscribe.standing import StandingGuard
-from railscribe.streaming import GuardedStream
+from railscribe.streaming import GuardedStream, text_in
 
 SENTENCE = "Here is a sentence of a dozen words that says nothing at all."
 WINDOWS = ("chunk_size: 200, context_size: 50", "chunk_size: 40, context_size: 10")
@@ -43,6 +50,25 @@ class Way:
     host: str
     rail: str
     open: Open
+
+
+class ChatModel(BaseChatModel):
+    """LangChain's view of the main model."""
+
+    main: Any
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **_: Any) -> ChatResult:
+        raise NotImplementedError("it streams")
+
+    async def _astream(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **_: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        async for text in _texts(self.main):
+            yield ChatGenerationChunk(message=AIMessageChunk(content=text))
 
 
 def text_of(tokens: int) -> str:
@@ -76,6 +102,9 @@ def ways(model: MainModel, guard: StandingGuard, check_s: float) -> list[Way]:
 
     found.append(Way(host="plain", rail="none", open=plain))
     found.append(Way(host="plain", rail="ours, wrapped", open=_wraps(plain, guard)))
+    chat = ChatModel(main=model)
+    found.append(Way(host="LangChain", rail="none", open=_asks(chat)))
+    found.append(Way(host="LangChain", rail="ours, wrapped", open=_asks(GuardRunnable(guard).wrap(chat))))
     return found
 
 
@@ -91,6 +120,14 @@ def _reads(app: LLMRails) -> Open:
 def _wraps(source: Open, guard: StandingGuard) -> Open:
     def opened() -> AsyncIterable[str]:
         return GuardedStream(guard, user=QUESTION).over(source())
+
+    return opened
+
+
+def _asks(model: Runnable[Any, Any]) -> Open:
+    async def opened() -> AsyncIterator[str]:
+        async for chunk in model.astream(QUESTION):
+            yield text_in(chunk)
 
     return opened
 
