@@ -507,20 +507,6 @@ def test_no_partition_is_a_way_round(deployed: Deployment) -> None:
     assert found == [(f"{deployed.prefix}_operator", None, True)]
 
 
-def test_partitioning_keeps_rights(own: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The revision that makes tables anew, run by an operator, gives back owners, rights and policies as they were."""
-    monkeypatch.setattr(schema, "has_roles", lambda _: False)  # which refuses to go back
-    schema.downgrade(own.of("operator"), "0008")
-    before = rights(own)
-
-    schema.downgrade(own.of("operator"), "0007")
-    between = [row for row in before if not re.search(r"_(default|y\d{4}m\d\d)$", row[0])]
-    assert rights(own) == between
-    schema.upgrade(own.of("operator"), "0008")
-
-    assert rights(own) == before
-
-
 def test_the_operator_makes_and_drops_months(own: Deployment, undecided: RecordFactory) -> None:
     """A writer goes on without a month; the operator's prune makes it, for the owner, moves rows, and drops it."""
     now = datetime.now(tz=timezone.utc)
