@@ -3,7 +3,6 @@
 # ruff: noqa: S608 - names of tables and roles, all of them ours
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
