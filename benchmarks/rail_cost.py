@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from databases import sqlite
 from nemoguardrails import LLMRails
@@ -51,11 +52,19 @@ async def say(conversation: Conversation) -> None:
     assert answer == ANSWER, answer
 
 
-async def at_once(conversations: list[Conversation]) -> float:
-    """Return the milliseconds until each of *conversations* has had a turn."""
-    began = time.perf_counter()
+class Spent(NamedTuple):
+    """What a sample of one side took, in milliseconds."""
+
+    ms: float = 0.0
+    cpu_ms: float = 0.0
+    """Of all threads: what other processes do to the clock hardly shows in it."""
+
+
+async def at_once(conversations: list[Conversation]) -> Spent:
+    """Give each of *conversations* a turn, and return what that took."""
+    began, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*map(say, conversations))
-    return (time.perf_counter() - began) * 1000
+    return Spent((time.perf_counter() - began) * 1000, (time.process_time() - cpu) * 1000)
 
 
 class Sampler:
@@ -82,22 +91,23 @@ class Sampler:
                 for _ in range(self._cell.turns - 1):
                     await say(self._before[side])
 
-    async def pair(self, *, ours_first: bool) -> dict[str, float]:
-        """Return the milliseconds of one sample of each side."""
+    async def pair(self, *, ours_first: bool) -> dict[str, Spent]:
+        """Return what one sample of each side took."""
         order = self._sides[::-1] if ours_first else self._sides
         cell = self._cell
-        ms = dict.fromkeys(self._sides, 0.0)
+        spent = dict.fromkeys(self._sides, Spent())
         if cell.clients == 1:
             talks = {side: self._new(side) for side in order}
             for number in range(cell.turns):
                 for side in order if number % 2 else order[::-1]:
-                    ms[side] += await at_once([talks[side]])
+                    turn = await at_once([talks[side]])
+                    spent[side] = Spent(spent[side].ms + turn.ms, spent[side].cpu_ms + turn.cpu_ms)
         else:
             for side in order:
-                ms[side] = await at_once([self._one(side) for _ in range(cell.clients)])
+                spent[side] = await at_once([self._one(side) for _ in range(cell.clients)])
         for app in self._apps.values():
             _forget(app)
-        return ms
+        return spent
 
     def _one(self, side: str) -> Conversation:
         before = self._before.get(side)
@@ -117,21 +127,22 @@ async def measure(cell: Cell, apps: dict[str, LLMRails], seconds: float, pairs: 
     sampler = Sampler(cell, apps)
     await sampler.prepare()
     gc.collect()
-    samples: list[dict[str, float]] = []
+    samples: list[dict[str, Spent]] = []
     until = time.perf_counter() + seconds
     while len(samples) < pairs or time.perf_counter() < until:
         samples.append(await sampler.pair(ours_first=bool(len(samples) % 2)))
     host, ours = apps
-    each = {side: statistics.median(sample[side] for sample in samples) for side in apps}
+    ms = {side: statistics.median(sample[side].ms for sample in samples) for side in apps}
     return {
         "colang": cell.version,
         "delay_ms": cell.delay_ms,
         "turns": cell.turns,
         "clients": cell.clients,
         "pairs": len(samples),
-        "host_ms": round(each[host], 1),
-        f"{ours}_ms": round(each[ours], 1),
-        "ratio": round(statistics.median(sample[ours] / sample[host] for sample in samples), 3),
+        "host_ms": round(ms[host], 1),
+        f"{ours}_ms": round(ms[ours], 1),
+        "ratio": round(statistics.median(each[ours].ms / each[host].ms for each in samples), 3),
+        "cpu_ratio": round(statistics.median(each[ours].cpu_ms / each[host].cpu_ms for each in samples), 3),
     }
 
 

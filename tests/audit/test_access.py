@@ -3,7 +3,6 @@
 # ruff: noqa: S608 - names of tables and roles, all of them ours
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -505,20 +504,6 @@ def test_no_partition_is_a_way_round(deployed: Deployment) -> None:
             f"{query} AND relnamespace = %s::regnamespace", (parts, deployed.schema)
         ).fetchall()
     assert found == [(f"{deployed.prefix}_operator", None, True)]
-
-
-def test_partitioning_keeps_rights(own: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The revision that makes tables anew, run by an operator, gives back owners, rights and policies as they were."""
-    monkeypatch.setattr(schema, "has_roles", lambda _: False)  # which refuses to go back
-    schema.downgrade(own.of("operator"), "0008")
-    before = rights(own)
-
-    schema.downgrade(own.of("operator"), "0007")
-    between = [row for row in before if not re.search(r"_(default|y\d{4}m\d\d)$", row[0])]
-    assert rights(own) == between
-    schema.upgrade(own.of("operator"), "0008")
-
-    assert rights(own) == before
 
 
 def test_the_operator_makes_and_drops_months(own: Deployment, undecided: RecordFactory) -> None:

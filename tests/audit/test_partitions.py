@@ -277,22 +277,23 @@ def test_appends_go_on_while_months_come_and_go(
         with AuditStore.open(url) as store:
             while not done.is_set() or number < first + 20:
                 store.append(undecided(number, checked_at=datetime.now(tz=timezone.utc)))
-                store.records(limit=5)
                 if number % 10 == 0:
+                    store.records(limit=1)
                     store.seal()
                 number += 1
         return number - first
 
     with ThreadPoolExecutor(3) as pool:
         writing = [pool.submit(write, 1000 * number) for number in (1, 2, 3)]
-        with AuditStore.open(url) as store:
-            prune(store, terms=TERMS, by="operator", reason="its term is over")
-            for _ in range(3):
+        try:
+            with AuditStore.open(url) as store:
+                prune(store, terms=TERMS, by="operator", reason="its term is over")
                 with store.tending("Dropping") as connection:
-                    assert partitions.drop(connection, months(url)[-1])
+                    assert partitions.drop(connection, partitions.months(connection)[-1])
                 with store.tending("Making") as connection:
                     assert len(partitions.make(connection)) == 1
-        done.set()
+        finally:
+            done.set()
         appended = sum(each.result() for each in writing)
 
     report = verify_database(url)

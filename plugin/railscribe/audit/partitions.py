@@ -46,6 +46,7 @@ TABLES = (tables.entries, tables.records, *_CHILDREN)
 """What is partitioned, each by the first column of its key: parents first."""
 _KNOWS_ONLY = (18,)
 """The version of PostgreSQL that leaves partitions out of ANALYZE where it is told to."""
+_TRIES = 5
 _LOCK = 0x6D6F6E74  # "mont"
 _NAME = re.compile(r"records_y(\d{4})m(\d{2})")
 
@@ -131,8 +132,23 @@ def make(connection: sa.Connection, *, of_default: bool = False) -> list[Month]:
 
 
 def lock(connection: sa.Connection) -> None:
-    """Wait for appends and readings that are under way, and keep others out until the transaction ends (rule 5)."""
-    connection.execute(sa.text(f"LOCK TABLE {', '.join(table.name for table in TABLES)}"))
+    """Wait for appends and readings that are under way, and keep others out until the transaction ends (rule 5).
+
+    Readings lock in an order of their own. Who waits in vain for a while, or is found in a deadlock, lets go of all
+    and begins anew.
+    """
+    before = connection.execute(sa.text("SELECT current_setting('lock_timeout')")).scalar_one()
+    names = ", ".join(table.name for table in TABLES)
+    for left in reversed(range(_TRIES)):
+        try:
+            with connection.begin_nested():
+                _run(connection, "SET LOCAL lock_timeout = '2s'")
+                _run(connection, f"LOCK TABLE {names}")
+            break
+        except sa.exc.OperationalError as error:
+            if not left or getattr(error.orig, "sqlstate", None) not in ("55P03", "40P01"):
+                raise
+    _run(connection, f"SET LOCAL lock_timeout = '{before}'")
 
 
 def is_whole(connection: sa.Connection, month: Month, segments: Sequence[str] = ()) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -232,7 +232,7 @@ class Rails:
 
 def _told_to_flow(outcome: RailOutcome, events: Events | None) -> RailOutcome | ActionResult:
     """Return *outcome* as the flow takes it; in Colang 1.0 with what else the flow would have to set (flows.v1.co)."""
-    if not events or not isinstance(events[-1], Mapping):
+    if not isinstance(events, Sequence) or not events or not isinstance(events[-1], Mapping):
         return outcome
     return ActionResult(
         return_value=outcome, context_updates={"policy": None, "railscribe_verdict": outcome.metadata}

@@ -109,7 +109,7 @@ def _thoughts(events: Events | None) -> list[dict[str, Any]]:
     NeMo 0.24 hands the first one to the caller, before the answer or beside the calls.
     """
     thoughts = []
-    for event in reversed(events or ()):
+    for event in reversed(events if isinstance(events, (list, tuple)) else ()):
         if not isinstance(event, dict) or event.get("type") == "UtteranceUserActionFinished":
             break
         if event.get("type") == "BotThinking":
