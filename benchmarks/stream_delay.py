@@ -3,8 +3,9 @@
     python benchmarks/stream_delay.py                     # all ways, about two minutes
     python benchmarks/stream_delay.py --tokens 100 --rounds 1
 
-A scripted model streams a text of short sentences, a word at a time; each check by a scripted safety model takes its
-time. The ways take turns, and what a way adds is the median of its differences to no rail in the same round.
+A scripted model streams a text of short sentences, a word at a time and each at its moment, as a server does that does
+not wait for its reader; each check by a scripted safety model takes its time. The ways take turns, and what a way adds
+is the median of its differences to no rail in the same round.
 
 1.0: NeMo's windows, its own content safety against ours; *first shown* is its default, which shows a window before it
 is checked. 2.x and plain streams: our wrapper (``GuardedStream``) around NeMo's app or the bare model; NeMo has no
@@ -15,6 +16,7 @@ LangChain check the question as well, the wrapper the answer alone.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import statistics
 import tempfile
 import time
@@ -29,6 +31,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from nemoguardrails import LLMRails
+from nemoguardrails.types import LLMResponseChunk
 from rail_tables import Row, run, show
 from scripted_rails import MainModel, build, open_guard, scripted_engine
 
@@ -50,6 +53,18 @@ class Way:
     host: str
     rail: str
     open: Open
+
+
+class PacedModel(MainModel):
+    """Says each word at its moment: what a busy machine is late with one does not add up."""
+
+    async def stream_async(
+        self, prompt: Any, *, stop: Any = None, **_: Any
+    ) -> AsyncIterator[LLMResponseChunk]:
+        began = time.perf_counter()
+        for number, word in enumerate(self.says.split(" ")):
+            await asyncio.sleep(max(0.0, began + (number + 1) * self.delay_s - time.perf_counter()))
+            yield LLMResponseChunk(delta_content=(" " if number else "") + word)
 
 
 class ChatModel(BaseChatModel):
@@ -153,7 +168,7 @@ async def read(way: Way, expected: str) -> tuple[float, float]:
 async def measure(asked: argparse.Namespace) -> list[Row]:
     """Measure and print all ways, and return the rows."""
     expected = text_of(asked.tokens)
-    model = MainModel(expected, delay_s=asked.token_ms / 1000)
+    model = PacedModel(expected, delay_s=asked.token_ms / 1000)
     rows: list[Row] = []
     with (
         tempfile.TemporaryDirectory(dir=asked.folder, ignore_cleanup_errors=True) as name,
