@@ -3,31 +3,41 @@
     python benchmarks/stream_delay.py                     # all ways, about two minutes
     python benchmarks/stream_delay.py --tokens 100 --rounds 1
 
-A scripted model streams a text of short sentences, a word at a time; each check by a scripted safety model takes its
-time. The ways take turns, and what a way adds is the median of its differences to no rail in the same round.
+A scripted model streams a text of short sentences, a word at a time and each at its moment, as a server does that does
+not wait for its reader; each check by a scripted safety model takes its time. The ways take turns, and what a way adds
+is the median of its differences to no rail in the same round.
 
 1.0: NeMo's windows, its own content safety against ours; *first shown* is its default, which shows a window before it
 is checked. 2.x and plain streams: our wrapper (``GuardedStream``) around NeMo's app or the bare model; NeMo has no
-output rail for streams of 2.x. The rails of 1.0 check the question as well, the wrapper the answer alone.
+output rail for streams of 2.x. LangChain: ``GuardRunnable().wrap`` around a chat model. The rails of 1.0 and that of
+LangChain check the question as well, the wrapper the answer alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from databases import sqlite
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
 from nemoguardrails import LLMRails
+from nemoguardrails.types import LLMResponseChunk
 from rail_tables import Row, run, show
 from scripted_rails import MainModel, build, open_guard, scripted_engine
 
+from railscribe.langchain import GuardRunnable
 from railscribe.standing import StandingGuard
-from railscribe.streaming import GuardedStream
+from railscribe.streaming import GuardedStream, text_in
 
 SENTENCE = "Here is a sentence of a dozen words that says nothing at all."
 WINDOWS = ("chunk_size: 200, context_size: 50", "chunk_size: 40, context_size: 10")
@@ -43,6 +53,37 @@ class Way:
     host: str
     rail: str
     open: Open
+
+
+class PacedModel(MainModel):
+    """Says each word at its moment: what a busy machine is late with one does not add up."""
+
+    async def stream_async(
+        self, prompt: Any, *, stop: Any = None, **_: Any
+    ) -> AsyncIterator[LLMResponseChunk]:
+        began = time.perf_counter()
+        for number, word in enumerate(self.says.split(" ")):
+            await asyncio.sleep(max(0.0, began + (number + 1) * self.delay_s - time.perf_counter()))
+            yield LLMResponseChunk(delta_content=(" " if number else "") + word)
+
+
+class ChatModel(BaseChatModel):
+    """LangChain's view of the main model."""
+
+    main: Any
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **_: Any) -> ChatResult:
+        raise NotImplementedError("it streams")
+
+    async def _astream(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **_: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        async for text in _texts(self.main):
+            yield ChatGenerationChunk(message=AIMessageChunk(content=text))
 
 
 def text_of(tokens: int) -> str:
@@ -76,6 +117,9 @@ def ways(model: MainModel, guard: StandingGuard, check_s: float) -> list[Way]:
 
     found.append(Way(host="plain", rail="none", open=plain))
     found.append(Way(host="plain", rail="ours, wrapped", open=_wraps(plain, guard)))
+    chat = ChatModel(main=model)
+    found.append(Way(host="LangChain", rail="none", open=_asks(chat)))
+    found.append(Way(host="LangChain", rail="ours, wrapped", open=_asks(GuardRunnable(guard).wrap(chat))))
     return found
 
 
@@ -91,6 +135,14 @@ def _reads(app: LLMRails) -> Open:
 def _wraps(source: Open, guard: StandingGuard) -> Open:
     def opened() -> AsyncIterable[str]:
         return GuardedStream(guard, user=QUESTION).over(source())
+
+    return opened
+
+
+def _asks(model: Runnable[Any, Any]) -> Open:
+    async def opened() -> AsyncIterator[str]:
+        async for chunk in model.astream(QUESTION):
+            yield text_in(chunk)
 
     return opened
 
@@ -116,7 +168,7 @@ async def read(way: Way, expected: str) -> tuple[float, float]:
 async def measure(asked: argparse.Namespace) -> list[Row]:
     """Measure and print all ways, and return the rows."""
     expected = text_of(asked.tokens)
-    model = MainModel(expected, delay_s=asked.token_ms / 1000)
+    model = PacedModel(expected, delay_s=asked.token_ms / 1000)
     rows: list[Row] = []
     with (
         tempfile.TemporaryDirectory(dir=asked.folder, ignore_cleanup_errors=True) as name,

@@ -23,4 +23,4 @@ async def test_both_sides_run_and_are_compared(
 
     assert [row["rails"] for row in rows] == ["nothing", "ours"]
     assert all(row["checks"] == 20 and row["growth_mb"] < 50 for row in rows)
-    assert "MB more" in rail_memory.told(rows)
+    assert "times their memory" in rail_memory.told(rows)
