@@ -7,8 +7,6 @@ made when all is in. How to make them lies in a table ``put_aside`` until then, 
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +14,7 @@ from made_year import BATCH, COLUMNS, FIRST, MONTHS, Year
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
+from railscribe.audit import partitions
 from railscribe.audit.database import open_engine, parse_url, writing
 
 _INDEXES = """
@@ -83,16 +82,12 @@ def _bar() -> Progress:
 
 
 def _make_months(connection: sa.Connection) -> None:
-    """Make the partitions of the half year where tables are partitioned, whose months are made from today on."""
-    name = "railscribe.audit.partitions"
-    if find_spec(name) is None:  # of before them
-        return
-    partitions = import_module(name)
+    """Make the partitions of the half year where tables are partitioned: months are made from today on."""
     made = set(partitions.months(connection))
     for number in range(MONTHS if made else 0):
         month = partitions.Month(partitions.Month.of(FIRST).number + number)
         if month not in made:
-            partitions._make(connection, month)
+            partitions.make_month(connection, month)
 
 
 def _begin(connection: sa.Connection, year: Year) -> None:
