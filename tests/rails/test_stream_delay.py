@@ -27,7 +27,7 @@ async def test_every_way_shows_the_whole_text(monkeypatch: pytest.MonkeyPatch, t
     ]
     rows: list[dict[str, Any]] = await stream_delay.measure(stream_delay.parser().parse_args(given))
 
-    assert {row["host"] for row in rows} == {"1.0", "2.x", "plain"}
+    assert {row["host"] for row in rows} == {"1.0", "2.x", "plain", "LangChain"}
     for row in rows:
         assert row["total_ms"] >= row["first_ms"] > 0
         if row["rail"] == "ours, wrapped":
