@@ -440,7 +440,7 @@ NEMO = (
         direction=Direction.INPUT,
     ),
     Door(
-        name="2.x: the first of two user messages in a row",
+        name="2.x: two messages of the user, the first bad",
         try_it=comes_in(lambda word: [user(word), user("And now?")], version="2.x"),
         direction=Direction.INPUT,
     ),
