@@ -394,6 +394,11 @@ NEMO = (
         direction=Direction.INPUT,
     ),
     Door(
+        name="1.0: an earlier turn that was answered",
+        try_it=comes_in(lambda word: [user(word), assistant("Well."), user("And now?")]),
+        direction=Direction.INPUT,
+    ),
+    Door(
         name="1.0: the user's message, behind it one of the assistant's",
         try_it=comes_in(lambda word: [user(word), assistant("Well, ")]),
         direction=Direction.INPUT,
@@ -432,6 +437,11 @@ NEMO = (
     Door(
         name="2.x: the user's message",
         try_it=comes_in(lambda word: [user(word)], version="2.x"),
+        direction=Direction.INPUT,
+    ),
+    Door(
+        name="2.x: two messages of the user, the first bad",
+        try_it=comes_in(lambda word: [user(word), user("And now?")], version="2.x"),
         direction=Direction.INPUT,
     ),
     Door(

@@ -354,6 +354,16 @@ async def test_no_conversation_is_a_way_in(host: Callable[..., Host], config: st
     assert {(r["direction"], r["enforcement"]) for r in records} == {("input", "refused")}
 
 
+async def test_an_earlier_turn_that_was_answered_is_not_judged_again(host: Callable[..., Host]) -> None:
+    """What the caller says was answered is taken as judged then, and passes: docs/doors.md names it as open."""
+    app = host(OURS)
+
+    await app.app.generate_async(messages=[user("forbidden"), said("Well."), user("And now?")])
+
+    assert app.texts()[0] == ("And now?", None)
+    assert len(app.model.asked) == 1
+
+
 @pytest.mark.parametrize(
     "messages", [[], ["forbidden"], None, [{"content": "x"}], [TOOL], [{"role": "alien"}]]
 )
