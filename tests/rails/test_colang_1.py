@@ -5,27 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import textwrap
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from nemoguardrails.rails.llm.options import RailStatus, RailType
-from nemoguardrails.testing import TestChat
-from tests.rails.conftest import judge
 
 from railscribe import Identity, use_identity
-from railscribe.audit import AuditStore
-from railscribe.rails import rails_path
-from railscribe.rails.binding import attach
-from railscribe.rails.configuration import Configuration
-from railscribe.standing import StandingGuard
-from railscribe.testing import ScriptedEngine
 from railscribe.values import Completion, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.rails.conftest import Host
 
@@ -239,9 +229,8 @@ def test_parallel_rails_each_use_their_policy(host: Callable[..., Host]) -> None
     assert {r["policy"]["name"] for r in app.records()} == {"default", "dev-tools-assistant"}
 
 
-@pytest.mark.parametrize("more", ["", "custom_data: {railscribe: {cache_verdicts: 60}}"], ids=["", "cached"])
-def test_a_cancelled_parallel_rail_is_on_record(host: Callable[..., Host], more: str) -> None:
-    """The check that NeMo cancels because its neighbour blocked is recorded as cancelled, and never remembered."""
+def test_a_cancelled_parallel_rail_is_on_record(host: Callable[..., Host]) -> None:
+    """The check that NeMo cancels because its neighbour blocked is recorded as cancelled."""
 
     async def slow_under_a_policy(request: Request) -> str:
         if request.policy_text:
@@ -251,17 +240,17 @@ def test_a_cancelled_parallel_rail_is_on_record(host: Callable[..., Host], more:
 
     flows = '["railscribe check input", "railscribe check input $policy=dev-tools-assistant"]'
     app = host(
-        BOTH.replace("flows: [railscribe check input]", f"parallel: true, flows: {flows}") + f"    {more}\n",
+        BOTH.replace("flows: [railscribe check input]", f"parallel: true, flows: {flows}"),
         script=slow_under_a_policy,
     )
 
-    replies = [app.ask("forbidden") for _ in range(2)]
+    reply = app.ask("forbidden")
 
-    assert [reply["content"] for reply in replies] == [REFUSAL] * 2
-    asked, cancelled = ("input", "block", None, "refused"), ("input", "undecided", "cancelled", "refused")
-    assert outcomes(app).count(asked) == 2
-    assert outcomes(app).count(cancelled) >= 1  # the second may be repeated before its neighbour has begun
-    assert {*outcomes(app)} == {asked, cancelled}
+    assert reply["content"] == REFUSAL
+    assert sorted(outcomes(app)) == [
+        ("input", "block", None, "refused"),
+        ("input", "undecided", "cancelled", "refused"),
+    ]
 
 
 @pytest.mark.parametrize("parallel", [False, True])
@@ -573,45 +562,3 @@ def test_a_refusal_in_any_language_is_not_judged_again(host: Callable[..., Host]
 
     assert reply["content"] == "Nein."
     assert len(app.engine.requests) == 2
-
-
-def test_the_host_s_own_test_chat_runs_our_rails(
-    load_config: Callable[[Path], Any], tmp_path: Path, database: str
-) -> None:
-    """A team's tests with NeMo's TestChat see the refusal, and the checks are on record."""
-    (tmp_path / "config.yml").write_text(textwrap.dedent(BOTH).replace("{rails}", rails_path()))
-    chat = TestChat(load_config(tmp_path), llm_completions=["fine", "a forbidden answer"])
-    configuration = Configuration.of(chat.app.config)
-    attach(chat.app, StandingGuard.stand(configuration.settings, engine=ScriptedEngine(judge)), configuration)
-
-    chat >> "hello"
-    chat << "fine"
-    chat >> "and now?"
-    chat << REFUSAL
-    chat >> "forbidden"
-    chat << REFUSAL
-
-    with AuditStore.open(database) as store:
-        outcomes = [(row["direction"], row["outcome"]) for row in reversed(store.records())]
-    assert outcomes == [
-        *(
-            ("input", "allow"),
-            ("output", "allow"),
-            ("input", "allow"),
-            ("output", "block"),
-            ("input", "block"),
-        )
-    ]
-
-
-def test_a_refused_turn_does_not_come_back_with_the_state(host: Callable[..., Host]) -> None:
-    """A conversation that goes on from NeMo's state is judged turn by turn as one that sends its messages."""
-    app = host(BOTH)
-
-    first = app.app.generate(messages=[{"role": "user", "content": "forbidden"}], state={})
-    then = app.app.generate(messages=[{"role": "user", "content": "hello"}], state=first.state)
-    last = app.app.generate(messages=[{"role": "user", "content": "forbidden again"}], state=then.state)
-
-    said = [reply.response[0]["content"] for reply in (first, then, last)]
-    assert said == [REFUSAL, "fine", REFUSAL]
-    assert [r["decision"]["outcome"] for r in app.records()] == ["block", "allow", "allow", "block"]
