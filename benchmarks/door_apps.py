@@ -306,11 +306,18 @@ async def is_checked(bench: Bench, kind: str, word: str) -> bool:
     return word == BAD and str(result.status.value) != "blocked"
 
 
-async def streams_in_1(bench: Bench, kind: str, word: str) -> bool:
+async def streams_in_1(bench: Bench, kind: str, word: str, how: dict[str, Any] = STREAMING) -> bool:
     """Try a stream of Colang 1.0."""
-    app = bench.app(kind, {"output": STREAMING})
+    app = bench.app(kind, {"output": how})
     app.update_llm(MainModel(f"one two three four five six {word} eight nine"))
     return is_bad([chunk async for chunk in app.stream_async(messages=[user("hello")])])
+
+
+async def streams_first(bench: Bench, kind: str, word: str) -> bool:
+    """Try a stream that NeMo shows before it is checked, its default."""
+    return await streams_in_1(
+        bench, kind, word, {"streaming": STREAMING["streaming"] | {"stream_first": True}}
+    )
 
 
 async def streams_in_2(bench: Bench, kind: str, word: str) -> bool:
@@ -412,6 +419,11 @@ NEMO = (
         direction=Direction.OUTPUT,
     ),
     Door(name="1.0: a streamed answer", try_it=streams_in_1, direction=Direction.OUTPUT),
+    Door(
+        name="1.0: a streamed answer, stream_first (NeMo's default)",
+        try_it=streams_first,
+        direction=Direction.OUTPUT,
+    ),
     Door(
         name="1.0: a retrieved document", try_it=is_retrieved, direction=Direction.RETRIEVAL, host_has=False
     ),

@@ -3,10 +3,10 @@
     python benchmarks/doors.py                  # a table in Markdown, under a minute
     python benchmarks/doors.py --json doors.json --repeats 30
 
-``door_apps.py`` and ``door_agents.py`` say what is tried. *Blocked*: what is bad was not seen behind the door. The
-record: its direction and outcome. *ms added*: the median of harmless passages, less that with nothing before the
-door; the kinds take turns in one process. The safety models answer at once, so this is what rails cost and not what
-models do.
+``door_apps.py``, ``door_server.py`` and ``door_agents.py`` say what is tried. *Blocked*: what is bad was not seen
+behind the door. The record: its direction and outcome. *ms added*: the median of harmless passages, less that with
+nothing before the door; the kinds take turns in one process. The safety models answer at once, so this is what rails
+cost and not what models do.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from typing import Any
 from databases import sqlite
 from door_agents import LANGCHAIN
 from door_apps import BAD, GOOD, KINDS, NEMO, Bench, Door
+from door_server import SERVER
 
 from railscribe.audit import AuditStore
 
-DOORS = (*NEMO, *LANGCHAIN)
+DOORS = (*NEMO, *SERVER, *LANGCHAIN)
 
 
 async def tried(bench: Bench, url: str, door: Door, repeats: int) -> dict[str, Any]:
@@ -109,7 +110,8 @@ if __name__ == "__main__":
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--json", type=Path, help="write the rows here")
     asked = parser.parse_args()
-    logging.getLogger("nemoguardrails").setLevel(logging.ERROR)
+    for name in (None, "nemoguardrails"):  # the server's module turns the root up to INFO
+        logging.getLogger(name).setLevel(logging.ERROR)
     print(f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC\n")
     found = asyncio.run(main(asked.doors, asked.repeats))
     if asked.json:

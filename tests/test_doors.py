@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,3 +32,16 @@ def test_what_passes_the_host_does_not_pass_us(tmp_path: Path) -> None:
     assert all(any(record.endswith("block") for record in row["ours"]["recorded"]) for row in rows.values())
     assert not [name for name, row in rows.items() if row.get("host", {}).get("blocked")]
     assert not of_a_model["ours"]["blocked"]  # docs/doors.md says so
+
+
+def test_the_tests_that_the_page_names_are_there() -> None:
+    """Each trap on docs/doors.md names a test, by its file."""
+    page = (ROOT / "docs" / "doors.md").read_text(encoding="utf-8")
+    rows = [line for line in page.partition("| trap |")[2].splitlines() if line.startswith("| ")][1:]
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", page)
+
+    assert len(rows) > 40
+    assert all("::test_" in row for row in rows)
+    assert not re.findall(r"`test_\w+`", page)  # without its file
+    for file, name in named:
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), name

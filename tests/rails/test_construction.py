@@ -100,6 +100,29 @@ def test_a_parameter_that_no_rail_takes_is_a_mistake(mistake: Callable[..., Rail
 
 
 @pytest.mark.parametrize(
+    ("where", "flow"),
+    [
+        ("tool_output", "railscribe check tool outptu"),
+        ("tool_input", "railscribe check tool output"),
+        ("retrieval", "railscribe check input"),
+        ("output", "railscribe check input $policy=default"),
+    ],
+)
+def test_a_rail_that_is_misspelt_or_misplaced_is_a_mistake(
+    tmp_path: Path, load_config: Callable[[Path], RailsConfig], where: str, flow: str
+) -> None:
+    """NeMo does not ask whether rails of tools exist, and nothing would be judged."""
+    text = CONFIG.replace("input: {flows: [FLOW]}", f'{where}: {{flows: ["{flow}"]}}')
+    (tmp_path / "config.yml").write_text(text.replace("{rails}", rails_path()).replace("SETTINGS", "{}"))
+
+    with pytest.raises(RuntimeError) as caught:
+        LLMRails(load_config(tmp_path))
+
+    assert isinstance(caught.value.__cause__, SettingsError)
+    assert f"under rails: {where}" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
     ("settings", "named"),
     [
         ("{polcy: default}", "polcy"),

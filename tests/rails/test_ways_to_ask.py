@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import textwrap
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -299,7 +300,7 @@ define subflow their check
 
 async def test_a_check_that_only_observes_is_cancelled_on_record(host: Callable[..., Host]) -> None:
     """Somebody else's parallel rail stops the turn: ours, in mid-check, is recorded, and the turn stays stopped."""
-    begun = asyncio.Event()
+    begun = threading.Event()  # the engine has a loop of its own
 
     async def never(_: Request) -> str:
         begun.set()
@@ -311,7 +312,7 @@ async def test_a_check_that_only_observes_is_cancelled_on_record(host: Callable[
     app = host(config + "    custom_data: {railscribe: {rollout: observe}}\n", colang=STOPPED, script=never)
 
     async def wait_for_ours() -> bool:
-        await begun.wait()
+        await asyncio.to_thread(begun.wait, 10)
         return True
 
     app.app.register_action(wait_for_ours, "wait_for_ours")

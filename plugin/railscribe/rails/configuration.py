@@ -85,7 +85,7 @@ class Configuration:
         """Read *config*, and every policy that its rails name.
 
         Raises:
-            SettingsError: a field under ``custom_data: {railscribe: ...}`` is wrong.
+            SettingsError: a field under ``custom_data: {railscribe: ...}`` is wrong, or a rail of ours does not exist.
             PolicyError: a policy file that a flow names does not exist or holds mistakes.
         """
         given = (config.custom_data or {}).get("railscribe") or {}
@@ -175,13 +175,20 @@ def _resolve(name: str, folders: tuple[Path, ...]) -> str:
 
 def _rails(config: RailsConfig) -> Iterator[tuple[Direction, str | None]]:
     """Yield the rails of ours that *config* runs, with the policies they name, as NeMo itself reads them."""
-    for flow in _flows(config):
-        if (direction := _FLOWS.get(_normalize_flow_id(flow))) is not None:
+    for where, flow in _flows(config):
+        name = _normalize_flow_id(flow)
+        if name.startswith("railscribe") and name != flow_of(where):
+            # NeMo asks only of some rails whether they exist, and runs one in the wrong place on something else.
+            raise SettingsError(
+                f"There is no rail {name!r} under rails: {where.value}.",
+                hint=f"The one for it is {flow_of(where)!r}.",
+            )
+        if (direction := _FLOWS.get(name)) is not None:
             parameters = _get_flow_params(flow)
             if set(parameters) - {"policy"} or None in parameters.values():
                 raise PolicyError(
                     f"The rail {flow!r} takes one parameter.",
-                    hint=f"Write {_normalize_flow_id(flow)} $policy=NAME.",
+                    hint=f"Write {name} $policy=NAME.",
                 )
             yield direction, parameters.get("policy")
     if config.colang_version != "1.0":
@@ -190,7 +197,7 @@ def _rails(config: RailsConfig) -> Iterator[tuple[Direction, str | None]]:
                 yield Direction(word.replace(" ", "_")), name or None
 
 
-def _flows(config: RailsConfig) -> Iterator[str]:
-    rails = config.rails
-    for kind in (rails.input, rails.output, rails.retrieval, rails.tool_output, rails.tool_input):
-        yield from kind.flows
+def _flows(config: RailsConfig) -> Iterator[tuple[Direction, str]]:
+    for direction in Direction:
+        for flow in getattr(config.rails, direction.value).flows:
+            yield direction, flow
