@@ -88,9 +88,14 @@ def test_anything_else_is_refused(wrong: str) -> None:
 
 
 @pytest.mark.parametrize("enforced", [True, False])
-def test_a_policy_that_does_not_fit_is_refused_whatever_undecided_does(enforced: bool) -> None:
-    """on_undecided: allow is for missing verdicts; observing is for everything."""
-    decision = Decision(outcome=Outcome.UNDECIDED, cause=Cause.NO_CATEGORY_SCORES, sides=(Side.USER,))
+@pytest.mark.parametrize(
+    "cause",
+    [Cause.NO_CATEGORY_SCORES, Cause.POLICY_NOT_APPLICABLE, Cause.NOT_RUN],
+    ids=lambda cause: cause.value,
+)
+def test_a_mistake_is_refused_whatever_undecided_does(cause: Cause, enforced: bool) -> None:
+    """on_undecided: allow is for missing verdicts, not for a policy that does not fit or a rail that did not run."""
+    decision = Decision(outcome=Outcome.UNDECIDED, cause=cause, sides=(Side.USER,))
 
     done = enforcement_of(decision, "allow", enforced=enforced)
 

@@ -21,7 +21,7 @@ from typing_extensions import Self
 from railscribe.values import Cause, Decision, Enforcement, Identity, Outcome
 
 OnUndecided = Literal["block", "allow"]
-_MISMATCH = (Cause.POLICY_NOT_APPLICABLE, Cause.NO_CATEGORY_SCORES)
+_NO_SWITCH = (Cause.POLICY_NOT_APPLICABLE, Cause.NO_CATEGORY_SCORES, Cause.NOT_RUN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +70,8 @@ def enforcement_of(decision: Decision, on_undecided: OnUndecided, *, enforced: b
     """Return what is done to the traffic that *decision* is about."""
     refused = decision.outcome is Outcome.BLOCK or (
         decision.outcome is Outcome.UNDECIDED
-        # A policy that does not fit is a mistake to be mended, and no switch is for it.
-        and (on_undecided == "block" or decision.cause in _MISMATCH)
+        # A policy that does not fit, or a rail that failed, is a mistake to be mended, and no switch is for it.
+        and (on_undecided == "block" or decision.cause in _NO_SWITCH)
     )
     if not refused:
         return Enforcement.PASSED

@@ -149,7 +149,7 @@ class GuardedStream:
                 direction=Direction.OUTPUT,
                 policy=policy,
                 identity=self._identity,
-                on_undecided="block" if problem is Cause.NOT_RUN else self._on_undecided,
+                on_undecided=self._on_undecided,
                 rollout=self._rollout,
                 caller=self._caller,
                 problem=problem,

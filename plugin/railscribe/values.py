@@ -130,7 +130,7 @@ class Cause(str, Enum):
     """Its ``applies_to`` leaves out the direction that was asked about."""
     NO_CATEGORY_SCORES = "no_category_scores"
     """It has thresholds on categories, and this engine never scores them."""
-    # The rail itself failed: an unknown policy, broken settings, a bug.
+    # The rail itself failed (an unknown policy, broken settings, a bug), or was switched off: refused likewise.
     NOT_RUN = "not_run"
     NOT_RECORDED = "not_recorded"
     """Neither the database nor the spool took the record. Seen in answers alone: there is none that holds it."""
