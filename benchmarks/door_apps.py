@@ -28,6 +28,7 @@ from nemoguardrails.context import tool_calls_var
 from nemoguardrails.llm.providers import register_provider
 from nemoguardrails.types import LLMResponse, LLMResponseChunk, ToolCall, ToolCallFunction
 from PIL import Image as Pillow
+from scripted_rails import HOSTS_PROMPTS, colang_2
 
 from railscribe.rails import rails_path
 from railscribe.rails.binding import attach
@@ -120,18 +121,7 @@ class MainModel:
 
 
 _SAFETY = [{"type": "content_safety", "engine": "scripted_by_word", "model": "scripted"}]
-_USER, _BOT = (
-    {"type": "user", "content": "{{ user_input }}"},
-    {"type": "assistant", "content": "{{ bot_response }}"},
-)
-_PROMPTS = [
-    {
-        "task": f"content_safety_check_{side} $model=content_safety",
-        "output_parser": f"nemotron_content_safety_parse_{what}_safety",
-        "messages": messages,
-    }
-    for side, what, messages in (("input", "prompt", [_USER]), ("output", "response", [_USER, _BOT]))
-]
+_PROMPTS = yaml.safe_load(HOSTS_PROMPTS)["prompts"]
 STREAMING = {"streaming": {"enabled": True, "stream_first": False, "chunk_size": 4, "context_size": 1}}
 SAFETY_CONFIG: dict[str, Any] = {
     "models": _SAFETY,
@@ -142,25 +132,6 @@ SAFETY_CONFIG: dict[str, Any] = {
     },
 }
 """NeMo's own content safety, whole."""
-_COLANG_2 = """\
-import core
-IMPORTS
-RAILS
-flow answer
-  user said something as $said
-  $answer = await PassthroughLLMAction(user_message=$said.transcript)
-  bot say $answer
-
-flow main
-  activate answer
-"""
-_COLANG_2_RAILS = """
-flow input rails $input_text
-  INPUT
-
-flow output rails $output_text
-  OUTPUT
-"""
 
 
 class Bench:
@@ -207,7 +178,7 @@ class Bench:
         colang = config.pop("colang", "")
         if version != "1.0":
             config["colang_version"] = "2.x"
-            colang = _of_2(kind, flows)
+            colang = colang_2(kind)
         if config.get("models") and config["models"][0]["engine"] == "railscribe":
             config["models"] = [config["models"][0] | {"model": "default"}]
         with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
@@ -229,15 +200,6 @@ def _flows(kind: str, rails: dict[str, Any], ours: str) -> dict[str, Any]:
         return f"{ours} {direction.replace('_', ' ')}"
 
     return {direction: {"flows": [flow(direction)], **more} for direction, more in rails.items()}
-
-
-def _of_2(kind: str, flows: dict[str, Any]) -> str:
-    imports = {"none": "", "host": "import guardrails\nimport nemoguardrails.library.content_safety"}
-    rails = _COLANG_2_RAILS if kind != "none" else ""
-    for direction in ("input", "output"):
-        said = flows[direction]["flows"][0].replace("=content_safety", '="content_safety"')
-        rails = rails.replace(direction.upper(), said)
-    return _COLANG_2.replace("IMPORTS", imports.get(kind, "import guardrails")).replace("RAILS", rails)
 
 
 Try = Callable[[Bench, str, str], Awaitable[bool]]

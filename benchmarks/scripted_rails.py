@@ -53,7 +53,7 @@ _MODELS = {
     "host": "[{type: content_safety, engine: scripted_safety, model: scripted}]",
     "model": "[{type: content_safety, engine: railscribe, model: default}]",
 }
-_HOSTS_PROMPTS = """\
+HOSTS_PROMPTS = """\
 prompts:
   - task: content_safety_check_input $model=content_safety
     output_parser: nemotron_content_safety_parse_prompt_safety
@@ -204,7 +204,7 @@ def _write(
     yaml = "" if is_first else 'colang_version: "2.x"'
     lines = [rest]
     if kind in _MODELS:
-        lines.append(_HOSTS_PROMPTS)
+        lines.append(HOSTS_PROMPTS)
     if guard is not None:
         lines.append(f'import_paths: ["{rails_path()}"]')
         lines.append(
@@ -221,12 +221,17 @@ def _write(
         _YAML.format(version=yaml, models=models, rest="\n".join(lines)), encoding="utf-8"
     )
     if not is_first:
-        imports = "" if kind == "none" else "import guardrails\n"
-        if kind in _MODELS:
-            imports += "import nemoguardrails.library.content_safety\n"
-        flows = _COLANG_2_FLOWS["ours" if kind == "ours" else "host"]
-        rails = "" if kind == "none" else _COLANG_2_RAILS.format(*flows)
-        (folder / "main.co").write_text(_COLANG_2.format(imports=imports, rails=rails), encoding="utf-8")
+        (folder / "main.co").write_text(colang_2(kind), encoding="utf-8")
+
+
+def colang_2(kind: str) -> str:
+    """Return the flows of an app of *kind* in Colang 2.x: the main model's answer, and the rails around it."""
+    imports = "" if kind == "none" else "import guardrails\n"
+    if kind in _MODELS:
+        imports += "import nemoguardrails.library.content_safety\n"
+    flows = _COLANG_2_FLOWS["ours" if kind == "ours" else "host"]
+    rails = "" if kind == "none" else _COLANG_2_RAILS.format(*flows)
+    return _COLANG_2.format(imports=imports, rails=rails)
 
 
 class Conversation:

@@ -175,3 +175,13 @@ class OutOfMemoryError(EngineError):
 
     retryable = True
     cause = Cause.OUT_OF_MEMORY
+
+
+def without_content(error: BaseException) -> str:
+    """Return what a log may say of *error*: our own words (rule 3), of a foreign one the type alone."""
+    return str(error) if isinstance(error, RailscribeError) else f"a bug ({type(error).__name__})."
+
+
+def cause_without_record(error: Exception) -> Cause:
+    """Return why a check that ended in *error* decided nothing, and left no record."""
+    return Cause.NOT_RECORDED if isinstance(error, NotRecordedError) else Cause.NOT_RUN

@@ -22,7 +22,7 @@ from typing import Any
 from railscribe.errors import ImageError
 from railscribe.images import images_from_url
 from railscribe.settings import Settings
-from railscribe.values import Cause, Image
+from railscribe.values import Cause, Exchange, Image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,20 @@ class Turn:
     text: str
     images: tuple[Image, ...] = ()
     problem: Cause | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it to be judged, or to be refused for."""
+        return not (self.text.strip() or self.images or self.problem)
+
+
+def exchange_of(user: Turn, bot: Turn | None) -> tuple[Exchange, Cause | None]:
+    """Return both turns as an exchange, and why it cannot be judged if it cannot; *bot* is ``None`` for a prompt."""
+    if bot is None:
+        return Exchange(user=user.text, images=user.images), user.problem
+    # No engine takes a picture of the assistant's.
+    problem = bot.problem or user.problem or (Cause.MODALITY if bot.images else None)
+    return Exchange(user=user.text, response=bot.text, images=user.images + bot.images), problem
 
 
 def read_turn(content: object, settings: Settings) -> Turn:

@@ -5,22 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.scripted import judge
 
 from railscribe.audit import AuditStore
 from railscribe.settings import Settings
 from railscribe.standing import StandingGuard
 from railscribe.testing import ScriptedEngine
-from railscribe.values import Request
-
-
-def judge(request: Request) -> str:
-    """Find 'forbidden' unsafe and 'garbled' unreadable, on whichever side it stands."""
-    texts = [request.user] if request.response is None else [request.user, request.response]
-    if any("garbled" in text for text in texts):
-        return "I would rather not say."
-    labels = ["unsafe" if "forbidden" in text else "safe" for text in texts]
-    lines = [f"{side} Safety: {label}" for side, label in zip(("User", "Response"), labels, strict=False)]
-    return "\n".join([*lines, "Safety Categories: Violence"] if "unsafe" in labels else lines)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from PIL import Image as Pillow
-from tests.langchain.conftest import judge
 from tests.langchain.scripted import REFUSAL, Model, agent, ask, call, contents, says
+from tests.scripted import judge
 
 from railscribe.errors import PolicyError
 from railscribe.langchain import GuardMiddleware

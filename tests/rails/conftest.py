@@ -17,6 +17,7 @@ import pytest
 from nemoguardrails import LLMRails, RailsConfig
 from nemoguardrails.types import LLMResponse, LLMResponseChunk
 from PIL import Image as Pillow
+from tests.scripted import judge
 
 from railscribe.audit import AuditStore
 from railscribe.rails import rails_path
@@ -24,7 +25,6 @@ from railscribe.rails.binding import attach
 from railscribe.rails.configuration import Configuration
 from railscribe.standing import StandingGuard
 from railscribe.testing import ScriptedEngine
-from railscribe.values import Request
 
 
 class MainModel:
@@ -50,16 +50,6 @@ class MainModel:
         for number, word in enumerate(self.says.split(" ")):
             await asyncio.sleep(0)
             yield LLMResponseChunk(delta_content=(" " if number else "") + word)
-
-
-def judge(request: Request) -> str:
-    """Find 'forbidden' unsafe and 'garbled' unreadable, on whichever side it stands."""
-    texts = [request.user] if request.response is None else [request.user, request.response]
-    if any("garbled" in text for text in texts):
-        return "I would rather not say."
-    labels = ["unsafe" if "forbidden" in text else "safe" for text in texts]
-    lines = [f"{side} Safety: {label}" for side, label in zip(("User", "Response"), labels, strict=False)]
-    return "\n".join([*lines, "Safety Categories: Violence"] if "unsafe" in labels else lines)
 
 
 @dataclass

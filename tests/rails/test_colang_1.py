@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from nemoguardrails.rails.llm.options import RailStatus, RailType
+from tests.rails.configs import BOTH, REFUSAL, outcomes
 
 from railscribe import Identity, use_identity
 from railscribe.values import Completion, Request
@@ -19,28 +20,12 @@ if TYPE_CHECKING:
 
     from tests.rails.conftest import Host
 
-REFUSAL = "I'm sorry, I can't help with that."
-BOTH = """
-    import_paths: ["{rails}"]
-    models: []
-    passthrough: true
-    rails:
-      input: {flows: [railscribe check input]}
-      output: {flows: [railscribe check output]}
-"""
 UNSAFE = "User Safety: unsafe\nSafety Categories: Violence"
 UNSAFE_BOTH = "User Safety: unsafe\nResponse Safety: unsafe\nSafety Categories: Violence"
 
 
 def everything_unsafe(request: Request) -> str:
     return UNSAFE if request.response is None else UNSAFE_BOTH
-
-
-def outcomes(host: Host) -> list[tuple[str, str, str | None, str]]:
-    return [
-        (r["direction"], r["decision"]["outcome"], r["decision"]["cause"], r["enforcement"])
-        for r in host.records()
-    ]
 
 
 def test_what_is_safe_passes_with_a_record_for_each_rail(host: Callable[..., Host]) -> None:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from nemoguardrails import LLMRails
+from tests.rails.configs import CONFIG_2 as CONFIG
+from tests.rails.configs import MAIN_2 as MAIN
+from tests.rails.configs import REFUSAL, outcomes
 
 from railscribe import Identity, use_identity
 from railscribe.errors import PolicyError
@@ -18,38 +21,10 @@ if TYPE_CHECKING:
     from nemoguardrails import RailsConfig
     from tests.rails.conftest import Host
 
-REFUSAL = "I'm sorry, I can't help with that."
-CONFIG = 'colang_version: "2.x"\nimport_paths: ["{rails}"]\nmodels: []\n'
-MAIN = """\
-import core
-import guardrails
-
-flow input rails $input_text
-  railscribe check input
-
-flow output rails $output_text
-  railscribe check output
-
-flow answer
-  user said something as $said
-  $answer = await PassthroughLLMAction(user_message=$said.transcript)
-  bot say $answer
-
-flow main
-  activate answer
-"""
-
 
 def everything_unsafe(request: Request) -> str:
     sides = "User Safety: unsafe\n" + ("" if request.response is None else "Response Safety: unsafe\n")
     return sides + "Safety Categories: Violence"
-
-
-def outcomes(host: Host) -> list[tuple[str, str, str | None, str]]:
-    return [
-        (r["direction"], r["decision"]["outcome"], r["decision"]["cause"], r["enforcement"])
-        for r in host.records()
-    ]
 
 
 def test_what_is_safe_passes_with_a_record_for_each_rail(host: Callable[..., Host]) -> None:

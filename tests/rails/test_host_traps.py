@@ -10,6 +10,7 @@ import pytest
 from nemoguardrails import Guardrails, RailsConfig
 from nemoguardrails.integrations.langchain.middleware import GuardrailsMiddleware
 from nemoguardrails.rails.llm.options import RailStatus, RailType
+from tests.rails.configs import BOTH, REFUSAL
 
 from railscribe.rails import rails_path
 
@@ -18,15 +19,6 @@ if TYPE_CHECKING:
 
     from tests.rails.conftest import Host
 
-REFUSAL = "I'm sorry, I can't help with that."
-BOTH = """
-    import_paths: ["{rails}"]
-    models: []
-    passthrough: true
-    rails:
-      input: {flows: [railscribe check input]}
-      output: {flows: [railscribe check output]}
-"""
 BAD, GOOD = {"role": "user", "content": "forbidden"}, {"role": "user", "content": "thanks"}
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from nemoguardrails import LLMRails, RailsConfig
-from tests.rails.conftest import Host, MainModel, judge
+from tests.rails.conftest import Host, MainModel
+from tests.scripted import judge
 
 from railscribe.errors import UsageError
 from railscribe.rails import rails_path

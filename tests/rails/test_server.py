@@ -16,11 +16,11 @@ from typing import Any
 import httpx
 import pytest
 from tests.conftest import Answer, Loopback, chat_completion
+from tests.rails.configs import REFUSAL
 
 from railscribe.audit import AuditStore
 from railscribe.rails import rails_path
 
-REFUSAL = "I'm sorry, I can't help with that."
 CONFIG = """
     import_paths: ["{rails}"]
     passthrough: true

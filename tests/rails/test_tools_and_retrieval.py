@@ -10,6 +10,7 @@ from nemoguardrails.actions import action
 from nemoguardrails.actions.actions import ActionResult
 from nemoguardrails.context import tool_calls_var
 from nemoguardrails.types import LLMResponse, LLMResponseChunk, ToolCall, ToolCallFunction
+from tests.rails.configs import REFUSAL
 
 from railscribe.parts import calls_text
 from railscribe.rails.turns import chunks_of
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from tests.rails.conftest import Host
 
-REFUSAL = "I'm sorry, I can't help with that."
 TOOLS = """
     import_paths: ["{rails}"]
     models: []

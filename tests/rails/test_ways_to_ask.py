@@ -12,7 +12,8 @@ import pytest
 from nemoguardrails import RailsConfig
 from nemoguardrails.rails.llm.options import RailStatus, RailType
 from nemoguardrails.testing import TestChat
-from tests.rails.conftest import judge
+from tests.rails.configs import BOTH, CONFIG_2, MAIN_2, REFUSAL
+from tests.scripted import judge
 
 from railscribe.rails import rails_path
 from railscribe.rails.binding import attach
@@ -27,34 +28,6 @@ if TYPE_CHECKING:
 
     from railscribe.values import Request
 
-REFUSAL = "I'm sorry, I can't help with that."
-BOTH = """
-    import_paths: ["{rails}"]
-    models: []
-    passthrough: true
-    rails:
-      input: {flows: [railscribe check input]}
-      output: {flows: [railscribe check output]}
-"""
-CONFIG_2 = 'colang_version: "2.x"\nimport_paths: ["{rails}"]\nmodels: []\n'
-MAIN_2 = """\
-import core
-import guardrails
-
-flow input rails $input_text
-  railscribe check input
-
-flow output rails $output_text
-  railscribe check output
-
-flow answer
-  user said something as $said
-  $answer = await PassthroughLLMAction(user_message=$said.transcript)
-  bot say $answer
-
-flow main
-  activate answer
-"""
 TWO_RAILS = '["railscribe check input", "railscribe check input $policy=dev-tools-assistant"]'
 
 

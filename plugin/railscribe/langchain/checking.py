@@ -20,19 +20,19 @@ from langchain_core import __version__ as _core_version
 from langchain_core.messages import BaseMessage
 
 from railscribe.admission import refuse_misfit
-from railscribe.errors import NotRecordedError, RailscribeError, UsageError
+from railscribe.errors import UsageError, cause_without_record, without_content
 from railscribe.guard import Guard
 from railscribe.langchain.refusing import RefusedError
 from railscribe.langchain.turns import joined, messages_of, response_of, tools_answers, user_turn
 from railscribe.language import told
-from railscribe.parts import Turn, join_turns
+from railscribe.parts import Turn, exchange_of, join_turns
 from railscribe.policy import Policy
 from railscribe.recording import Caller
 from railscribe.rollout import OnUndecided, Rollout
 from railscribe.settings import Settings, load_settings
 from railscribe.standing import StandingGuard
 from railscribe.streaming import GuardedStream
-from railscribe.values import Cause, Direction, Enforcement, Exchange, Identity, Record
+from railscribe.values import Cause, Direction, Enforcement, Identity, Record
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,6 @@ class Checker:
         self.guard = guard if isinstance(guard, Guard) else StandingGuard.stand(guard or load_settings())
         self.named = policy
         self.on_undecided = on_undecided
-        self.rollout = rollout
         self.host = host
         self._enforced = None if rollout is None else Rollout.parse(rollout)
 
@@ -106,7 +105,8 @@ class Checker:
         enforced: Rollout | None = None,
     ) -> Record:
         """Return the record of *turn*, which travels in *direction*; *user* is what a response answers."""
-        exchange, problem = _exchange(direction, turn, user or Turn(text=""))
+        sides = (turn, None) if direction.to_the_model else (user or Turn(text=""), turn)
+        exchange, problem = exchange_of(*sides)
         try:
             policy = await self.guard.policy_for(self.named, identity)
         except Exception as error:  # noqa: BLE001 - rule 1, and it goes on record
@@ -117,7 +117,7 @@ class Checker:
             direction=direction,
             policy=policy,
             identity=identity,
-            on_undecided="block" if problem is Cause.NOT_RUN else self.on_undecided,
+            on_undecided=self.on_undecided,
             rollout=enforced or self._enforced,
             caller=self.caller(direction),
             problem=problem,
@@ -168,7 +168,7 @@ class Checker:
             RefusedError: it may not.
         """
         turn = await self.whole(answer)
-        if turn.text.strip() or turn.images or turn.problem:
+        if not turn.is_empty:
             await self.admit(self._if_tools(Direction.TOOL_INPUT, Direction.INPUT), turn, identity)
 
     async def whole(self, value: object) -> Turn:
@@ -197,7 +197,7 @@ class Checker:
             RefusedError: it may not.
         """
         said, calls = await self.read(response_of, value, (UNREAD, ""))
-        if said.text.strip() or said.images or said.problem or (required and not calls):
+        if not said.is_empty or (required and not calls):
             await self.admit(Direction.OUTPUT, said, identity, user=user)
         if calls and tools:
             direction = self._if_tools(Direction.TOOL_OUTPUT, Direction.OUTPUT)
@@ -214,7 +214,7 @@ class Checker:
             RefusedError: it is refused.
         """
         _log(error)
-        cause = Cause.NOT_RECORDED if isinstance(error, NotRecordedError) else Cause.NOT_RUN
+        cause = cause_without_record(error)
         if (self._enforced or Rollout.parse(self.guard.settings.rollout)).enforces(identity, ""):
             raise RefusedError.without_record(direction, self.policy, cause) from error
 
@@ -236,19 +236,6 @@ class Checker:
         """Return who asks, for the record."""
         return Caller(rail=f"langchain {direction.value.replace('_', ' ')}{what}", host=self.host)
 
-    def facing(self) -> dict[str, Any]:
-        """Return what another one of the same choices is made with."""
-        return {"policy": self.named, "on_undecided": self.on_undecided, "rollout": self.rollout}
-
-
-def _exchange(direction: Direction, turn: Turn, user: Turn) -> tuple[Exchange, Cause | None]:
-    if direction.to_the_model:
-        return Exchange(user=turn.text, images=turn.images), turn.problem
-    problem = turn.problem or user.problem or (Cause.MODALITY if turn.images else None)
-    return Exchange(user=user.text, response=turn.text, images=user.images + turn.images), problem
-
 
 def _log(error: Exception) -> None:
-    # Our own messages carry no content; of a foreign one only the type is repeated.
-    what = str(error) if isinstance(error, RailscribeError) else f"a bug ({type(error).__name__})."
-    logger.error("a check could not be run: %s", what)
+    logger.error("a check could not be run: %s", without_content(error))

@@ -26,7 +26,7 @@ from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from railscribe.errors import RailscribeError
+from railscribe.errors import without_content
 from railscribe.guard import Guard
 from railscribe.langchain.checking import UNREAD, Checker
 from railscribe.langchain.turns import identity_of, response_of, user_turn
@@ -97,7 +97,7 @@ class GuardObserver(BaseCallbackHandler):
         async def judged(answer: Any) -> None:
             user = await self._checker.read(user_turn, asked, UNREAD)
             said, calls = await self._checker.read(response_of, answer, (UNREAD, ""))
-            if said.text.strip() or said.images or said.problem or not calls:
+            if not said.is_empty or not calls:
                 await self._record(Direction.OUTPUT, said, identity, user)
             if calls:
                 await self._record(Direction.TOOL_OUTPUT, Turn(text=calls), identity, user)
@@ -108,8 +108,10 @@ class GuardObserver(BaseCallbackHandler):
             )
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """Forget the prompt that nothing answers."""
+        """Forget what was asked and nothing answers, and who did."""
         self._asked.pop(run_id, None)
+
+    on_tool_error = on_retriever_error = on_llm_error
 
     def on_tool_start(
         self,
@@ -122,16 +124,12 @@ class GuardObserver(BaseCallbackHandler):
         **_: Any,
     ) -> None:
         """Remember who asks: a tool's end does not say."""
-        self._asked[run_id] = ((), identity_of({"metadata": metadata or {}}, parent_run_id or run_id))
+        self._remember((), run_id, parent_run_id, metadata)
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
         """Judge what a tool answers."""
         content = output.content if isinstance(output, BaseMessage) else str(output)
         self._start(self._judged(Direction.TOOL_INPUT, content, self._identity(run_id)))
-
-    def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """Forget who asked."""
-        self._asked.pop(run_id, None)
 
     def on_retriever_start(
         self,
@@ -144,7 +142,7 @@ class GuardObserver(BaseCallbackHandler):
         **_: Any,
     ) -> None:
         """Remember who asks: a retriever's end does not say."""
-        self._asked[run_id] = ((), identity_of({"metadata": metadata or {}}, parent_run_id or run_id))
+        self._remember((), run_id, parent_run_id, metadata)
 
     def on_retriever_end(self, documents: Sequence[Document], *, run_id: UUID, **_: Any) -> None:
         """Judge each retrieved document."""
@@ -152,19 +150,21 @@ class GuardObserver(BaseCallbackHandler):
         for document in documents:
             self._start(self._judged(Direction.RETRIEVAL, document.page_content, identity))
 
-    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """Forget who asked."""
-        self._asked.pop(run_id, None)
-
     def _identity(self, run_id: UUID) -> Identity:
         _, identity = self._asked.pop(run_id, ((), Identity()))
+        return identity
+
+    def _remember(
+        self, asked: Any, run_id: UUID, parent_run_id: UUID | None, metadata: dict[str, Any] | None
+    ) -> Identity:
+        identity = identity_of({"metadata": metadata or {}}, parent_run_id or run_id)
+        self._asked[run_id] = (asked, identity)
         return identity
 
     def _begin(
         self, asked: Any, run_id: UUID, parent_run_id: UUID | None, metadata: dict[str, Any] | None
     ) -> None:
-        identity = identity_of({"metadata": metadata or {}}, parent_run_id or run_id)
-        self._asked[run_id] = (asked, identity)
+        identity = self._remember(asked, run_id, parent_run_id, metadata)
 
         async def judged() -> None:
             turn = await self._checker.read(user_turn, asked, UNREAD)
@@ -198,6 +198,4 @@ class GuardObserver(BaseCallbackHandler):
         error = done.exception()
         if error is not None:
             self.lost += 1
-            # Our own messages carry no content; of a foreign one only the type is repeated.
-            what = str(error) if isinstance(error, RailscribeError) else type(error).__name__
-            logger.error("a check could not be recorded: %s", what)
+            logger.error("a check could not be recorded: %s", without_content(error))

@@ -21,7 +21,7 @@ from nemoguardrails.actions import action
 from nemoguardrails.actions.actions import ActionResult
 from nemoguardrails.actions.rail_outcome import RailOutcome
 
-from railscribe.errors import NotRecordedError, RailscribeError
+from railscribe.errors import cause_without_record, without_content
 from railscribe.guard import Guard
 from railscribe.language import told
 from railscribe.policy import refusals_of
@@ -70,10 +70,7 @@ class Rails:
         **_: object,
     ) -> RailOutcome | ActionResult:
         """Judge the bot's message, and what it thought; both are refused together."""
-        outcome = await self.judge(Direction.OUTPUT, context or {}, events, policy)
-        if outcome.is_blocked:
-            withhold_reasoning(events)
-        return _told_to_flow(outcome, events)
+        return _let_out(await self.judge(Direction.OUTPUT, context or {}, events, policy), events)
 
     @action(name="railscribe_check_retrieval", is_system_action=True)  # type: ignore[untyped-decorator]
     async def check_retrieval(
@@ -106,9 +103,7 @@ class Rails:
         """Judge the calls that the model wants to make, together."""
         calls = tool_calls if tool_calls is not None else _held(context, "tool_calls")
         outcome = await self.judge(Direction.TOOL_OUTPUT, context or {}, events or (), policy, calls)
-        if outcome.is_blocked:
-            withhold_reasoning(events)
-        return _told_to_flow(outcome, events)
+        return _let_out(outcome, events)
 
     @action(name="railscribe_check_tool_input", is_system_action=True)  # type: ignore[untyped-decorator]
     async def check_tool_input(
@@ -153,8 +148,8 @@ class Rails:
             return await self._check(direction, context, events, policy, given, caller, problem)
         except Exception as error:  # noqa: BLE001 - rule 1
             _log(caller, error)
-            cause = Cause.NOT_RECORDED if isinstance(error, NotRecordedError) else Cause.NOT_RUN
-            return answer_without_record(self.guard.policy, cause, enforced=self._enforces(direction))
+            cause, enforced = cause_without_record(error), self._enforces(direction)
+            return answer_without_record(self.guard.policy, cause, enforced=enforced)
 
     async def _check(
         self,
@@ -168,7 +163,6 @@ class Rails:
     ) -> RailOutcome:
         switches, policy = self.configuration.switches[direction], self.guard.policy
         identity = identity_here(self.guard.settings)
-        on_undecided = switches.on_undecided
         exchange = Exchange(user="", response=None if direction.to_the_model else "")
         try:
             turns = host_turns(direction, context, events, given)
@@ -190,13 +184,13 @@ class Rails:
             raise
         except Exception as error:  # noqa: BLE001 - rule 1, and it goes on record
             _log(caller, error)
-            problem, on_undecided = Cause.NOT_RUN, "block"
+            problem = Cause.NOT_RUN
         record = await self.guard.check(
             exchange,
             direction=direction,
             policy=policy,
             identity=identity,
-            on_undecided=on_undecided,
+            on_undecided=switches.on_undecided,
             rollout=switches.enforced(self.guard.settings),
             wait_for=switches.wait_for,
             caller=caller,
@@ -230,6 +224,13 @@ class Rails:
         return isinstance(bot_message, str) and any(bot_message in refusals_of(policy) for policy in policies)
 
 
+def _let_out(outcome: RailOutcome, events: Events | None) -> RailOutcome | ActionResult:
+    """Return *outcome* of what the model said or wants as the flow takes it; what it thought stays in with it."""
+    if outcome.is_blocked:
+        withhold_reasoning(events)
+    return _told_to_flow(outcome, events)
+
+
 def _told_to_flow(outcome: RailOutcome, events: Events | None) -> RailOutcome | ActionResult:
     """Return *outcome* as the flow takes it; in Colang 1.0 with what else the flow would have to set (flows.v1.co)."""
     if not isinstance(events, Sequence) or not events or not isinstance(events[-1], Mapping):
@@ -244,6 +245,4 @@ def _held(context: object, name: str) -> object:
 
 
 def _log(caller: Caller, error: Exception) -> None:
-    # Our own messages carry no content; of a foreign one only the type is repeated.
-    what = str(error) if isinstance(error, RailscribeError) else f"a bug ({type(error).__name__})."
-    logger.error("%s could not run its check: %s", caller.rail, what)
+    logger.error("%s could not run its check: %s", caller.rail, without_content(error))

@@ -20,7 +20,7 @@ from typing import Any
 
 from nemoguardrails.context import raw_llm_request
 
-from railscribe.parts import Turn, calls_text, join_turns, read_turn
+from railscribe.parts import Turn, calls_text, exchange_of, join_turns, read_turn
 from railscribe.settings import Settings
 from railscribe.values import Cause, Direction, Exchange
 
@@ -61,12 +61,8 @@ def host_turns(
 
 def read_exchange(turns: HostTurns, settings: Settings) -> tuple[Exchange, Cause | None]:
     """Return *turns* as an exchange, with the cause why it cannot be judged if it cannot."""
-    user = _read(turns.user, settings)
-    if turns.bot is None:
-        return Exchange(user=user.text, images=user.images), user.problem
-    bot = _read(turns.bot, settings)
-    problem = bot.problem or user.problem or (Cause.MODALITY if bot.images else None)
-    return Exchange(user=user.text, response=bot.text, images=user.images + bot.images), problem
+    bot = None if turns.bot is None else _read(turns.bot, settings)
+    return exchange_of(_read(turns.user, settings), bot)
 
 
 def chunks_of(context: Mapping[str, Any], given: object = None) -> list[object]:
