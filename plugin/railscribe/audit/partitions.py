@@ -37,16 +37,17 @@ AHEAD = 3
 """Months that are there beforehand. Few: every statement is planned over all that are there."""
 _OLDEST = 120
 """What a clock dated back by more months stays in the default partition."""
-_CHILDREN = tuple(
+CHILDREN = tuple(
     table
     for table in tables.metadata.sorted_tables
     if any(key.column.table is tables.records for key in table.foreign_keys)
 )
-TABLES = (tables.entries, tables.records, *_CHILDREN)
+"""What belongs to a record, and goes with it: parents first."""
+TABLES = (tables.entries, tables.records, *CHILDREN)
 """What is partitioned, each by the first column of its key: parents first."""
 _KNOWS_ONLY = (18,)
 """The version of PostgreSQL that leaves partitions out of ANALYZE where it is told to."""
-_TRIES = 5
+_TRIES = 20
 _LOCK = 0x6D6F6E74  # "mont"
 _NAME = re.compile(r"records_y(\d{4})m(\d{2})")
 
@@ -134,15 +135,15 @@ def make(connection: sa.Connection, *, of_default: bool = False) -> list[Month]:
 def lock(connection: sa.Connection) -> None:
     """Wait for appends and readings that are under way, and keep others out until the transaction ends (rule 5).
 
-    Readings lock in an order of their own. Who waits in vain for a while, or is found in a deadlock, lets go of all
-    and begins anew.
+    Readings lock in an order of their own. Who waits in vain for a while lets go of all and begins anew: sooner than
+    PostgreSQL looks for deadlocks (a second), for what it ends might be a reading.
     """
     before = connection.execute(sa.text("SELECT current_setting('lock_timeout')")).scalar_one()
     names = ", ".join(table.name for table in TABLES)
     for left in reversed(range(_TRIES)):
         try:
             with connection.begin_nested():
-                _run(connection, "SET LOCAL lock_timeout = '2s'")
+                _run(connection, "SET LOCAL lock_timeout = '500ms'")
                 _run(connection, f"LOCK TABLE {names}")
             break
         except sa.exc.OperationalError as error:

@@ -148,14 +148,16 @@ class _Class:
         self.tally.counts = [old + new for old, new in zip(self.tally.counts, found, strict=True)]
         return found
 
-    def over(self, connection: sa.Connection) -> tuple[list[Row], int]:
-        """Return the segments that may go, and how many more a hold keeps (rule 1)."""
+    def over(self, connection: sa.Connection, month: Month | None = None) -> tuple[list[Row], int]:
+        """Return the segments that may go, of *month* or of all, and how many more a hold keeps (rule 1)."""
         segments, entries = tables.segments.c, tables.entries.c
         gone = sa.exists().where(tables.pruned_segments.c.segment_id == segments.id)
         query = (
             sa.select(segments.id, segments.root, segments.entry_count)
             .where(segments.retention_class == self.name, ~gone)
-            .where(segments.month <= self.before.strftime("%Y-%m"))
+            .where(
+                segments.month <= f"{self.before:%Y-%m}" if month is None else segments.month == str(month)
+            )
             .order_by(segments.month, segments.id)
         )
         free, held = [], 0
@@ -247,16 +249,8 @@ def _drop(store: AuditStore, classes: Sequence[_Class], month: Month, *, dry_run
 
 
 def _going(connection: sa.Connection, classes: Sequence[_Class], month: Month) -> _Going:
-    """Return what goes of *month*: the segments that may, and have an entry in it."""
-    entries = tables.entries.c
-    query = sa.select(entries.segment_id).distinct()
-    within = set(
-        connection.execute(query.where(entries.at >= month.begins, entries.at < month.ends)).scalars()
-    )
-    found = [
-        (each, [segment for segment in each.over(connection)[0] if segment["id"] in within])
-        for each in classes
-    ]
+    """Return what goes of *month*: the segments of it that may. One has no entry of another month."""
+    found = [(each, each.over(connection, month)[0]) for each in classes]
     return [(each, segments) for each, segments in found if segments]
 
 
@@ -311,8 +305,7 @@ def _delete(connection: sa.Connection, prune_id: str) -> None:
         key = sa.tuple_(table.c.checked_at, table.c.record_id)
         only = [table.c.kind.like("late%")] if table is tables.contents else []
         connection.execute(sa.delete(table).where(key.in_(of(_LATE)), *only))
-    children = [table for table in tables.metadata.sorted_tables if _is_child(table)]
-    for table in children:
+    for table in partitions.CHILDREN:
         key = sa.tuple_(table.c.checked_at, table.c.record_id)
         connection.execute(sa.delete(table).where(key.in_(of(_RECORD))))
     records = tables.records
@@ -327,8 +320,3 @@ def _delete_keys(connection: sa.Connection, prune_id: str) -> None:
     named = sa.select(pruned.segment_id).where(pruned.prune_id == prune_id)
     ids = sa.select(entries.id).where(entries.segment_id.in_(named), entries.kind == _RECORD)
     connection.execute(sa.delete(tables.subject_keys).where(tables.subject_keys.c.record_id.in_(ids)))
-
-
-def _is_child(table: sa.Table) -> bool:
-    """Return whether rows of *table* belong to a record, and go with it."""
-    return any(key.column.table is tables.records for key in table.foreign_keys)
